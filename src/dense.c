@@ -1,0 +1,79 @@
+/* dense.c: y = act(x w + bias) and its backward.  Shapes and letters: cbp.h.  The products: gemm.c.
+ *
+ * The activation runs on finished rows of the product while they are in L1; the bias starts the accumulators.
+ */
+#include "gemm.h"
+#include "pool.h"
+
+#include <string.h>
+
+extern const cbp_unary_fwd CBP_SYM(cbp_unary_fwd_table)[];
+extern const cbp_unary_vjp CBP_SYM(cbp_unary_vjp_table)[];
+
+void CBP_SYM(cbp_gemm)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, ptrdiff_t lda,
+                       const void *b, ptrdiff_t ldb, const void *bias, void *c, ptrdiff_t ldc, int add,
+                       void *colsum, void *scratch);
+size_t CBP_SYM(cbp_gemm_scratch)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K);
+
+typedef struct {
+    cbp_unary_fwd act;
+    const double *p;
+    const T *z;
+    T *y;
+    ptrdiff_t O;
+} activation;
+
+static void activate(void *ctx, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t o0, ptrdiff_t o1)
+{
+    const activation *f = ctx;
+    if (o1 - o0 == f->O) {
+        f->act((b1 - b0) * f->O, f->z + b0 * f->O, f->y + b0 * f->O, f->p);
+        return;
+    }
+    for (ptrdiff_t b = b0; b < b1; b++) f->act(o1 - o0, f->z + b * f->O + o0, f->y + b * f->O + o0, f->p);
+}
+
+void CBP_SYM(cbp_dense_fwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x, const void *w, const void *bias,
+                            int act, const double *p, void *z, void *y, void *scratch)
+{
+    T *product = z ? z : y;
+    activation f = {.p = p, .z = product, .y = y, .O = O};
+    cbp_product xw = {.M = B, .N = O, .K = I, .p = x, .p_row = I, .p_k = 1, .q = w, .q_ld = O, .bias = bias,
+                      .c = product, .c_ld = O};
+    if (act >= 0) {
+        f.act = CBP_SYM(cbp_unary_fwd_table)[act];
+        xw.done = activate;
+        xw.ctx = &f;
+    }
+    CBP_SYM(cbp_product_run)(&xw, scratch);
+    if (act < 0 && z && B > 0 && O > 0) memcpy(y, z, (size_t)(B * O) * sizeof(T));
+}
+
+/* act < 0: gz is g; it is copied only where the caller gives another buffer for it. */
+static const T *gradient_of_z(ptrdiff_t n, const void *kept, const void *g, int act, const double *p, void *gz)
+{
+    if (act >= 0) {
+        CBP_SYM(cbp_unary_vjp_table)[act](n, kept, g, gz, p, 0);
+        return gz;
+    }
+    if (gz && gz != g && n > 0) memcpy(gz, g, (size_t)n * sizeof(T));
+    return g;
+}
+
+void CBP_SYM(cbp_dense_bwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x, const void *w, const void *kept,
+                            const void *g, int act, const double *p, void *gz, void *dx, void *dw, void *db, int add,
+                            void *scratch)
+{
+    const T *s = gradient_of_z(B * O, kept, g, act, p, gz);
+    /* forward: z[b,o] += x[b,i] * w[i,o]   so:  dw = x^T gz, dx = gz w^T;   z[b,o] += bias[o]   so:  db = sum_B gz */
+    if (dw || db) CBP_SYM(cbp_gemm)(CBP_TN, dw ? I : 0, O, B, x, I, s, O, NULL, dw, O, add, db, scratch);
+    if (dx) CBP_SYM(cbp_gemm)(CBP_NT, B, I, O, s, O, w, O, NULL, dx, I, 0, NULL, scratch);
+}
+
+size_t CBP_SYM(cbp_dense_scratch)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O)
+{
+    size_t most = CBP_SYM(cbp_gemm_scratch)(CBP_NN, B, O, I);
+    size_t dw = CBP_SYM(cbp_gemm_scratch)(CBP_TN, I, O, B), dx = CBP_SYM(cbp_gemm_scratch)(CBP_NT, B, I, O);
+    most = dw > most ? dw : most;
+    return dx > most ? dx : most;
+}

@@ -1,0 +1,67 @@
+/* optim.c: the rows of optim.def as loops: one pass over w, g and the moments.
+ *
+ * cbp_<name>_step(n, w, g, m1, m2, m3, h): w and moments (n) are updated, g (n) is read; the buffers don't overlap.
+ * Each hyper-parameter is cast to T once; quantities of several are computed in double, then cast.
+ */
+#include "vmath.h"
+
+#include <string.h>
+
+#define TINY 1e-30
+
+/* x, but 0 for what would only slow the arithmetic down; NaN stays */
+static inline T cbp_flush(T x) { return cbp_abs(x) < K(TINY) ? 0 : x; }
+static inline T cbp_square(T x) { return cbp_abs(x) < K(1e-15) ? 0 : x * x; }
+
+/* CAST_ALL(a, b, ...): const T a = h.a, b = h.b, ... */
+#define CAST(name) __attribute__((unused)) const T name = (T)h.name;
+#define CAST_1(a) CAST(a)
+#define CAST_2(a, ...) CAST(a) CAST_1(__VA_ARGS__)
+#define CAST_3(a, ...) CAST(a) CAST_2(__VA_ARGS__)
+#define CAST_4(a, ...) CAST(a) CAST_3(__VA_ARGS__)
+#define CAST_5(a, ...) CAST(a) CAST_4(__VA_ARGS__)
+#define CAST_6(a, ...) CAST(a) CAST_5(__VA_ARGS__)
+#define CAST_7(a, ...) CAST(a) CAST_6(__VA_ARGS__)
+#define CAST_8(a, ...) CAST(a) CAST_7(__VA_ARGS__)
+#define CAST_9(a, ...) CAST(a) CAST_8(__VA_ARGS__)
+#define NINTH(a, b, c, d, e, f, g, h, i, name, ...) name
+#define CAST_ALL(...) \
+    NINTH(__VA_ARGS__, CAST_9, CAST_8, CAST_7, CAST_6, CAST_5, CAST_4, CAST_3, CAST_2, CAST_1, )(__VA_ARGS__)
+#define NAMES(...) __VA_ARGS__
+
+/* has1 .. has3 are constants wherever the loop is expanded, so every combination of moments is a plain loop of its own. */
+#define CBP_OPTIM(name, moments, always, names, hyper, once, ...) \
+static inline __attribute__((always_inline)) void \
+name##_loop(ptrdiff_t n, T *restrict W, const T *restrict G, T *restrict M1, T *restrict M2, T *restrict M3, \
+            const double *hyper_, const int has1, const int has2, const int has3) \
+{ \
+    struct { double NAMES hyper; } h; \
+    memcpy(&h, hyper_, sizeof h); \
+    CAST_ALL hyper \
+    once; \
+    for (ptrdiff_t i = 0; i < n; i++) { \
+        T w = W[i], g = G[i], m1 = has1 ? M1[i] : 0, m2 = has2 ? M2[i] : 0, m3 = has3 ? M3[i] : 0; \
+        __VA_ARGS__; \
+        W[i] = w; \
+        if (has1) M1[i] = m1; \
+        if (has2) M2[i] = m2; \
+        if (has3) M3[i] = m3; \
+    } \
+} \
+static void name##_step(ptrdiff_t n, void *w, const void *g, void *m1, void *m2, void *m3, const double *h) \
+{ \
+    const int on1 = moments >= 1 && (always >= 1 || m1), on2 = moments >= 2 && (always >= 2 || m2), \
+              on3 = moments >= 3 && (always >= 3 || m3); \
+    if (on1 && on2 && on3) name##_loop(n, w, g, m1, m2, m3, h, 1, 1, 1); \
+    else if (on1 && on2) name##_loop(n, w, g, m1, m2, m3, h, 1, 1, 0); \
+    else if (on1 && on3) name##_loop(n, w, g, m1, m2, m3, h, 1, 0, 1); \
+    else if (on1) name##_loop(n, w, g, m1, m2, m3, h, 1, 0, 0); \
+    else if (!on2 && !on3) name##_loop(n, w, g, m1, m2, m3, h, 0, 0, 0); \
+}
+#include "optim.def"
+
+#define CBP_OPTIM(name, moments, always, names, hyper, once, ...) name##_step,
+extern const cbp_optim_step CBP_SYM(cbp_optim_table)[];
+const cbp_optim_step CBP_SYM(cbp_optim_table)[] = {
+#include "optim.def"
+};

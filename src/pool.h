@@ -1,0 +1,22 @@
+/* pool.h: the threads of the kernels.  See pool.c. */
+#ifndef CBP_POOL_H
+#define CBP_POOL_H
+
+#include <stddef.h>
+
+/* Runs task(ctx, i) for every i in [0, n), each once, on the pool and the caller; returns when all are done.
+ * Who runs what is not fixed, so tasks must write apart.  A nested call, or one made while another thread is
+ * submitting, runs inline. */
+void cbp_parallel(void (*task)(void *ctx, ptrdiff_t i), void *ctx, ptrdiff_t n);
+
+void cbp_set_num_threads(int n);   /* n < 1: back to the default */
+int cbp_get_num_threads(void);
+
+/* Threads (the caller included) that ran at least one task of the last parallel region: for tests. */
+int cbp_pool_workers_used(void);
+
+/* The running pool worker's own CBP_WORKER_SCRATCH bytes, 64-byte aligned; NULL on any other thread. */
+enum { CBP_WORKER_SCRATCH = 1 << 20 };
+void *cbp_worker_scratch(void);
+
+#endif

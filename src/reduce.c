@@ -1,0 +1,228 @@
+/* reduce.c: sums and maxima over the last axis (B,K) -> (B) and over a middle one (B,K,N) -> (B,N).
+ *
+ * The order of every sum follows from its shape alone (ADR "The same bits"):
+ *   sum_last   lanes, blocks and tree as in reduce.h;
+ *   sum_lead   the K rows in groups of cbp_group_rows(K); per output and group one chain of additions from 0; the groups
+ *              by the tree of cbp.h.
+ * A maximum has no order: NaN if any element is NaN (the canonical quiet one), +0 if the largest element is a zero.
+ * argmax: the first NaN, else the first largest element; +0 and -0 are equal.
+ * K == 0: sums are 0; max and argmax are refused by the caller (and write nothing).  Nothing here allocates or can fail.
+ */
+#include "reduce.h"
+
+static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* ---- over the last axis ---- */
+
+void CBP_SYM(cbp_sum_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
+{
+    const T *x = x_;
+    T *y = y_;
+    if (K == 0 || K > CBP_TILE_K) {
+        for (ptrdiff_t b = 0; b < B; b++) y[b] = cbp_row_sum(K, x + b * K);
+        return;
+    }
+    for (ptrdiff_t b = 0; b < B; b += CBP_TILE_ROWS) {
+        CBP_ALIGNED cbp_tile tile;
+        CBP_ALIGNED T sum[CBP_TILE_ROWS];
+        const ptrdiff_t rows = min(B - b, CBP_TILE_ROWS);
+        cbp_tile_load(rows, K, x + b * K, tile);
+        cbp_tile_sum(K, tile, sum);
+        for (ptrdiff_t r = 0; r < rows; r++) y[b + r] = sum[r];
+    }
+}
+
+void CBP_SYM(cbp_max_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
+{
+    const T *x = x_;
+    T *y = y_;
+    if (K <= 0) return;
+    if (K > CBP_TILE_K) {
+        for (ptrdiff_t b = 0; b < B; b++) y[b] = cbp_max_end(cbp_row_max(K, x + b * K));
+        return;
+    }
+    for (ptrdiff_t b = 0; b < B; b += CBP_TILE_ROWS) {
+        CBP_ALIGNED cbp_tile tile;
+        const ptrdiff_t rows = min(B - b, CBP_TILE_ROWS);
+        cbp_tile_load(rows, K, x + b * K, tile);
+        for (ptrdiff_t k = 1; k < K; k++)
+            CBP_TILE_EACH(r) tile[0][r] = cbp_max_step(tile[0][r], tile[k][r]);
+        for (ptrdiff_t r = 0; r < rows; r++) y[b + r] = cbp_max_end(tile[0][r]);
+    }
+}
+
+/* v comes later than m: does it take m's place? */
+static inline int beats(T v, T m) { return !(v <= m) & (m == m); }
+
+/* First maximum of a piece of a row, value in *best; lane l sees every 64th element and holds where its window began. */
+static ptrdiff_t argmax_piece(ptrdiff_t n, const T *x, T *best)
+{
+    enum { SIDE = 64 };
+    ptrdiff_t at = 0, k = 0;
+    T m = x[0];
+    if (n >= SIDE) {
+        CBP_ALIGNED T s[SIDE], from[SIDE];
+        for (int l = 0; l < SIDE; l++) s[l] = x[l], from[l] = 0;
+        for (k = SIDE; k + SIDE <= n; k += SIDE) {
+            const T start = (T)k;
+            for (int l = 0; l < SIDE; l++) {
+                const T v = x[k + l], u = s[l];
+                const int take = beats(v, u);
+                s[l] = take ? v : u;
+                from[l] = take ? start : from[l];
+            }
+        }
+        for (int l = 0; l < SIDE; l++) {
+            const ptrdiff_t here = (ptrdiff_t)from[l] + l;
+            const int tie = here < at && (s[l] == m || (s[l] != s[l] && m != m));
+            if (beats(s[l], m) || tie) m = s[l], at = here;
+        }
+    }
+    for (; k < n; k++)
+        if (beats(x[k], m)) m = x[k], at = k;
+    *best = m;
+    return at;
+}
+static int64_t row_argmax(ptrdiff_t K, const T *x)
+{
+    enum { PIECE = 1 << 20 };                              /* positions are kept in T: exact in float32 up to 2^24 */
+    T m = x[0], v;
+    ptrdiff_t at = 0;
+    for (ptrdiff_t k = 0; k < K; k += PIECE) {
+        const ptrdiff_t here = k + argmax_piece(min(K - k, PIECE), x + k, &v);
+        if (k == 0 || beats(v, m)) m = v, at = here;
+    }
+    return at;
+}
+
+void CBP_SYM(cbp_argmax_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, int64_t *y)
+{
+    const T *x = x_;
+    if (K <= 0) return;
+    if (K > CBP_TILE_K) {
+        for (ptrdiff_t b = 0; b < B; b++) y[b] = row_argmax(K, x + b * K);
+        return;
+    }
+    for (ptrdiff_t b = 0; b < B; b += CBP_TILE_ROWS) {
+        CBP_ALIGNED cbp_tile tile;
+        CBP_ALIGNED T at[CBP_TILE_ROWS] = {0};        /* as wide as the data, so that both are selected alike */
+        const ptrdiff_t rows = min(B - b, CBP_TILE_ROWS);
+        cbp_tile_load(rows, K, x + b * K, tile);
+        for (ptrdiff_t k = 1; k < K; k++)
+            CBP_TILE_EACH(r) {
+                const T m = tile[0][r], v = tile[k][r];
+                const int take = beats(v, m);
+                tile[0][r] = take ? v : m;
+                at[r] = take ? (T)k : at[r];
+            }
+        for (ptrdiff_t r = 0; r < rows; r++) y[b + r] = (int64_t)at[r];
+    }
+}
+
+/* ---- over the axis before ---- */
+
+/* Columns worked on at a time: a kilobyte of each row, so that the 48 levels of the group tree fit on the stack.
+ * 48 levels of groups of at least 256 rows are more rows than memory has bytes. */
+enum { STRIP = 1024 / sizeof(T), LEVELS = 48, PAD = 16 };
+
+/* acc[n] = x[0,n] + x[1,n] + ... in that order, from 0; four rows a pass save traffic on acc, not order. */
+static inline void chain(ptrdiff_t rows, ptrdiff_t n, const T *x, ptrdiff_t stride, T *restrict acc)
+{
+    for (ptrdiff_t i = 0; i < n; i++) acc[i] = 0;
+    ptrdiff_t k = 0;
+    for (; k + 4 <= rows; k += 4, x += 4 * stride)
+        for (ptrdiff_t i = 0; i < n; i++)
+            acc[i] = (((acc[i] + x[i]) + x[stride + i]) + x[2 * stride + i]) + x[3 * stride + i];
+    for (; k < rows; k++, x += stride)
+        for (ptrdiff_t i = 0; i < n; i++) acc[i] += x[i];
+}
+
+/* One strip of n columns of one outer b. */
+static void sum_strip(ptrdiff_t K, ptrdiff_t n, const T *x, ptrdiff_t stride, T *restrict y)
+{
+    const ptrdiff_t size = cbp_group_rows(K);
+    if (K <= size) {
+        chain(K, n, x, stride, y);
+        return;
+    }
+    CBP_ALIGNED T level[LEVELS][STRIP];
+    CBP_ALIGNED T acc[STRIP];
+    size_t count = 0;
+    for (ptrdiff_t k = 0; k < K; k += size, count++) {
+        int l = 0;
+        chain(min(K - k, size), n, x + k * stride, stride, acc);
+        for (size_t full = count; full & 1; full >>= 1, l++)
+            for (ptrdiff_t i = 0; i < n; i++) acc[i] = level[l][i] + acc[i];
+        for (ptrdiff_t i = 0; i < n; i++) level[l][i] = acc[i];
+    }
+    int l = 0;
+    for (; !(count & 1); count >>= 1) l++;
+    for (ptrdiff_t i = 0; i < n; i++) y[i] = level[l][i];
+    while (count >>= 1)
+        if (l++, count & 1)
+            for (ptrdiff_t i = 0; i < n; i++) y[i] = level[l][i] + y[i];
+}
+
+/* N == 1: eight groups' chains side by side, because one alone waits for each addition. */
+static T sum_column(ptrdiff_t K, const T *x)
+{
+    enum { SIDE = 8 };
+    const ptrdiff_t size = cbp_group_rows(K);
+    cbp_counter c;
+    c.count = 0;
+    for (ptrdiff_t k = 0; k < K; k += SIDE * size) {
+        T s[SIDE] = {0};
+        const ptrdiff_t whole = (K - k) / size, groups = whole < SIDE ? whole : SIDE;
+        if (groups == SIDE) {
+            for (ptrdiff_t i = 0; i < size; i++)
+                for (int j = 0; j < SIDE; j++) s[j] += x[k + j * size + i];
+            for (int j = 0; j < SIDE; j++) cbp_counter_push(&c, s[j]);
+            continue;
+        }
+        for (ptrdiff_t from = k; from < K; from += size) {
+            T sum = 0;
+            for (ptrdiff_t i = from; i < min(K, from + size); i++) sum += x[i];
+            cbp_counter_push(&c, sum);
+        }
+    }
+    return cbp_counter_total(&c);
+}
+
+void CBP_SYM(cbp_sum_lead)(ptrdiff_t B, ptrdiff_t K, ptrdiff_t N, const void *x_, void *y_)
+{
+    const T *x = x_;
+    T *y = y_;
+    for (ptrdiff_t b = 0; b < B; b++, x += K * N, y += N) {
+        if (N == 1) {
+            y[0] = sum_column(K, x);
+            continue;
+        }
+        for (ptrdiff_t n = 0; n < N; n += STRIP) sum_strip(K, min(N - n, STRIP), x + n, N, y + n);
+    }
+}
+
+static void max_strip(ptrdiff_t K, ptrdiff_t n, const T *x, ptrdiff_t stride, T *restrict y)
+{
+    for (ptrdiff_t i = 0; i < n; i++) y[i] = x[i];
+    ptrdiff_t k = 1;
+    for (x += stride; k + 4 <= K; k += 4, x += 4 * stride)
+        for (ptrdiff_t i = 0; i < n; i++)
+            y[i] = cbp_max_step(y[i], cbp_max_step(cbp_max_step(x[i], x[stride + i]),
+                                                   cbp_max_step(x[2 * stride + i], x[3 * stride + i])));
+    for (; k < K; k++, x += stride)
+        for (ptrdiff_t i = 0; i < n; i++) y[i] = cbp_max_step(y[i], x[i]);
+    for (ptrdiff_t i = 0; i < n; i++) y[i] = cbp_max_end(y[i]);
+}
+
+void CBP_SYM(cbp_max_lead)(ptrdiff_t B, ptrdiff_t K, ptrdiff_t N, const void *x_, void *y_)
+{
+    const T *x = x_;
+    T *y = y_;
+    if (K <= 0) return;
+    if (N == 1) {
+        CBP_SYM(cbp_max_last)(B, K, x, y);
+        return;
+    }
+    for (ptrdiff_t b = 0; b < B; b++, x += K * N, y += N)
+        for (ptrdiff_t n = 0; n < N; n += STRIP) max_strip(K, min(N - n, STRIP), x + n, N, y + n);
+}

@@ -1,0 +1,154 @@
+/* vmath_act.h: erf, the normal density, and the activations with their slopes. Included by vmath.h.
+ *
+ * The smooth rectifiers f (silu, gelu, gelu_tanh) are x S(x) with S(-x) = 1 - S(x). So f(x) = x + f(-x) and
+ * f'(x) = 1 - f'(-x): only t = |x|, the negative side, is computed, where f and f' decay like an exponential and need
+ * every relative bit; the other side is one subtraction without cancellation.
+ *
+ * Each slope has one zero on that side. It is written so that the distance to it, d, known in two words, is a factor
+ * of every term, and the terms agree in sign: relative accuracy through the zero. */
+#ifndef CBP_VMATH_ACT_H
+#define CBP_VMATH_ACT_H
+
+/* exp(-x^2/2) = s1 s2 (1 + p), for |x| <= CBP_GAUSS_MAX */
+static inline T cbp_gauss(T x, T *s1, T *s2)
+{
+    T lo, hi = cbp_two_prod(x, x, &lo);
+    return cbp_exp_two(K(-0.5) * hi, K(0.5) * lo, s1, s2);
+}
+
+static inline T cbp_normal_pdf(T x)
+{
+    T s1, s2, p = cbp_gauss(cbp_min(cbp_abs(x), CBP_GAUSS_MAX), &s1, &s2);
+    return (cbp_fma(CBP_PDF_HI, p, CBP_PDF_LO) + CBP_PDF_HI) * s1 * s2;
+}
+
+static inline T cbp_erf(T x)
+{
+    T a = cbp_abs(x), c = cbp_min(a, CBP_ERF_MAX), z = c * c;
+    T small = cbp_fma(a, CBP_POLY_ERF(z), a);
+    T lo, hi = cbp_two_prod(c, c, &lo), s, p = cbp_exp_one(-hi, lo, &s);
+    T u = c - CBP_ERFC_MID, q = CBP_POLY_ERFC(u) * s;
+    return cbp_copysign(a < CBP_ERF_SMALL ? small : K(1) - cbp_fma(q, p, q), x);
+}
+
+static inline T cbp_gelu(T x)
+{
+    T t = cbp_min(cbp_abs(x), CBP_GAUSS_MAX), s1, s2, p = cbp_gauss(t, &s1, &s2);
+    T d = t + CBP_GELU_C, d_lo = t - (d - CBP_GELU_C), w = t / d, u = w - CBP_GELU_MID, v = CBP_POLY_GELU(u);
+    v = cbp_fma(v, p, p) + v;
+    T fix = CBP_GELU_FIX(w);                             /* its square: how much d_lo, the rounding of d, weighs */
+    v = cbp_fma(fix * fix, -d_lo, v);
+    w *= s1;
+    T y = cbp_fma(w, v, w) * s2;                         /* t Phi(-t) */
+    return x > 0 ? x - y : cbp_copysign(y, x);
+}
+
+static inline T cbp_gelu_slope(T x)
+{
+    T t = cbp_min(cbp_abs(x), CBP_GAUSS_MAX), s1, s2, p = cbp_gauss(t, &s1, &s2);
+    T d = (CBP_GELU_T0 - t) + CBP_GELU_T0_LO;
+    T u = t / (t + CBP_GELU_C) - CBP_GELU_MID, v = CBP_POLY_GELU_SLOPE(u);
+    v = cbp_fma(v, p, p) + v;
+    d *= K(0.5) * s1;
+    T y = cbp_fma(d, v, d) * s2;
+    return x > 0 ? K(1) - y : y;
+}
+
+/* y = t (A + B t^2) in two words */
+static inline T cbp_gelu_tanh_arg(T t, T *y_lo)
+{
+    T t2_lo, t2 = cbp_two_prod(t, t, &t2_lo);
+    T b_lo, b = cbp_two_prod(CBP_GT_B, t2, &b_lo);
+    T k_lo, k = cbp_two_sum(CBP_GT_A, b, &k_lo);
+    k_lo += b_lo + cbp_fma(CBP_GT_B, t2_lo, cbp_fma(CBP_GT_B_LO, t2, CBP_GT_A_LO));
+    T e, y = cbp_two_prod(t, k, &e);
+    *y_lo = cbp_fma(t, k_lo, e);
+    return y;
+}
+
+static inline T cbp_gelu_tanh(T x)
+{
+    T t = cbp_min(cbp_abs(x), CBP_GELU_TANH_MAX), lo, y = cbp_gelu_tanh_arg(t, &lo);
+    T s1, s2, p = cbp_exp_two(-y, lo, &s1, &s2), s = s1 * s2, e = cbp_fma(s, p, s), q = e / (K(1) + e);
+    T v = t * s1;
+    v = cbp_fma(v, p, v);                                /* t e */
+    v = cbp_fma(-v, q, v) * s2;                          /* t e / (1 + e) */
+    return x > 0 ? x - v : cbp_copysign(v, x);
+}
+
+/* With e = exp(-y): f'(-t) = e h / (1 + e)^2, h = 1 + e - t y'. Around T0: e = E0 exp(Y0 - y), and with d = t - T0,
+ * g = t^2 + t T0 + T0^2:  y - Y0 = d (A + B g) + constant,  h = E0 expm1(Y0 - y) - d (A + 3 B g) + ETA. */
+static inline T cbp_gelu_tanh_slope(T x)
+{
+    T t = cbp_min(cbp_abs(x), CBP_GELU_TANH_MAX), lo, y = cbp_gelu_tanh_arg(t, &lo);
+    T d = t - CBP_GT_T0, g = cbp_fma(t, t + CBP_GT_T0, CBP_GT_T0 * CBP_GT_T0);
+    T m = d * cbp_fma(CBP_GT_B, g, CBP_GT_A);            /* y - Y0, relatively accurate ... */
+    T e_lo, yd = cbp_two_sum(y, -CBP_GT_Y0, &e_lo);
+    lo = (yd - m) + (e_lo + (lo - CBP_GT_Y0_LO));        /* ... and what it misses, absolutely accurate */
+    T s1, s2, p = cbp_exp_two(-m, lo, &s1, &s2), s = s1 * s2;
+    T e = cbp_fma(s, p, s) * CBP_GT_E0, q = e / (K(1) + e), k = q * (K(2) - q);
+    T h = cbp_fma(CBP_GT_E0, cbp_fma(s, p, s - K(1)), CBP_GT_ETA);
+    h = cbp_fma(-d, cbp_fma(K(3) * CBP_GT_B, g, CBP_GT_A), h);
+    T v = CBP_GT_E0 * s1 * h;
+    v = cbp_fma(v, cbp_fma(-k, p, p) - k, v) * s2;       /* times (1 + p) (1 - q)^2 */
+    return x > 0 ? K(1) - v : v;
+}
+
+static inline T cbp_silu(T x)
+{
+    T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, 0, &s1, &s2), s = s1 * s2;
+    T e = cbp_fma(s, p, s), q = e / (K(1) + e), v = t * s1;
+    v = cbp_fma(v, p, v);                                /* t e */
+    v = cbp_fma(-v, q, v) * s2;                          /* t e / (1 + e) */
+    return x > 0 ? x - v : cbp_copysign(v, x);
+}
+
+/* f'(-t) = e h / (1 + e)^2, e = exp(-t), h = 1 + e - t. Around T0: e = E0 exp(d), d = T0 - t, h = E0 expm1(d) + d. */
+static inline T cbp_silu_slope(T x)
+{
+    const T e0 = CBP_SILU_T0 - K(1);
+    T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), lo, d = cbp_two_sum(CBP_SILU_T0, -t, &lo);
+    T s1, s2, p = cbp_exp_two(d, -CBP_SILU_OFF - lo, &s1, &s2), s = s1 * s2;
+    T e = cbp_fma(s, p, s) * e0, q = e / (K(1) + e), k = q * (K(2) - q);
+    T h = cbp_fma(e0, cbp_fma(s, p, s - K(1)), lo) + d;
+    T v = e0 * s1 * h;
+    v = cbp_fma(v, cbp_fma(-k, p, p) - k, v) * s2;       /* times (1 + p) (1 - q)^2 */
+    return x > 0 ? K(1) - v : v;
+}
+
+/* tanh(log(1 + w)) = n / (1 + n), n = w + w^2/2, w = exp(x). With e = exp(-|x|):
+ * left, w = e: e (1 + e/2) (1 - q), q = n / (1 + n);  right, w = 1/e: 1 - q, q = e^2 / (e^2 + e + 1/2). */
+static inline T cbp_mish(T x)
+{
+    T a = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-a, 0, &s1, &s2), s = s1 * s2;
+    T e = cbp_fma(s, p, s), half = K(0.5) * e, n = cbp_fma(e, half, e), e2 = e * e, b = a * s1;
+    b = cbp_fma(b, p, b);                                /* a e */
+    T q = (x > 0 ? e2 : n) / (x > 0 ? e2 + (e + K(0.5)) : K(1) + n);
+    T u = x > 0 ? q : cbp_fma(q, K(1) + half, -half);    /* (1 + e/2) (1 - q) = 1 - u */
+    b = x > 0 ? x : b;
+    T y = cbp_fma(-b, u, b);
+    return x > 0 ? y : cbp_copysign(y * s2, x);
+}
+
+/* With D = 1 + w + w^2/2: left, mish' = w h / D^2, 4 h = w^3 + 4 w^2 + 6 w + 4 + 4 x (1 + w). Around X0: w = W0 (1 + m),
+ * m = expm1(d), d = x - log W0, h = d (1 + w) + m (C0 + C1 m + C2 m^2) + ETA.  Right, 1 + (x w (1 + w) - D) / D^2.
+ * On the left D and D^2 carry their rounding errors along: they would cost two ulp. */
+static inline T cbp_mish_slope(T x)
+{
+    T c = cbp_max(cbp_min(x, CBP_MISH_MAX), -CBP_DECAY_MAX), lo, d = cbp_two_sum(c, -CBP_MISH_X0, &lo);
+    lo -= CBP_MISH_X0_LO;
+    T s1, s2, p = cbp_exp_two(d, -lo, &s1, &s2), s = s1 * s2;
+    T m = cbp_fma(s, p, s - K(1)), w = cbp_fma(s, p, s) * CBP_MISH_W0, half = K(0.5) * w;
+    T a = K(1) + w, a_lo = w - (a - K(1));
+    T den = cbp_fma(w, half, a), den_lo = cbp_fma(w, half, a - den) + a_lo;
+    T sq_lo, sq = cbp_two_prod(den, den, &sq_lo);
+    T inv = cbp_fma(w, cbp_fma(w, K(0.33), K(-0.93)), K(1));                /* 1 / D to a few per cent */
+    p -= cbp_fma(sq_lo, inv, K(2) * den_lo) * inv;
+    T h = cbp_fma(m, CBP_P2(m, CBP_MISH_C0, CBP_MISH_C1, CBP_MISH_C2), cbp_fma(lo, a, cbp_fma(d, a_lo, CBP_MISH_ETA)));
+    h = cbp_fma(d, a, h) * (CBP_MISH_W0 * s1);
+    T num = x > 0 ? cbp_fma(c * w, a, -den) : cbp_fma(h, p, h);
+    T y = num / sq;
+    return x > 0 ? K(1) + y : y * s2;
+}
+
+#endif
