@@ -1,0 +1,106 @@
+"""Build: C11 kernels once per instruction set and dtype as static libraries, then the Cython modules that link them.
+
+Everything that is not code to run (metadata, dependencies, tools) is in pyproject.toml.
+Environment: CYBACKPROP_SANITIZE=1 builds with ASan and UBSan and without memory pools (see `make asan`);
+CYBACKPROP_COMMANDS=1 prints each compiler call.
+"""
+
+import copy
+import os
+import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+SANITIZE = os.environ.get("CYBACKPROP_SANITIZE") == "1"
+X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
+
+# compiled once for each instruction set and dtype; the rest of src/ is compiled once
+PER_TARGET = ["dense", "elementwise", "gemm", "optim", "reduce", "softmax", "table"]
+ONCE = sorted({Path(p).stem for p in glob("src/*.c")} - set(PER_TARGET))
+
+COMMON = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden",
+          "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror"]
+MSVC = ["/std:c11", "/O2", "/fp:precise"]
+TARGETS = {"base": []}
+if X86:
+    TARGETS["avx2"] = ["-mavx2", "-mfma"]
+    TARGETS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+MSVC_TARGETS = {"base": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
+SANITIZER = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-O1", "-g"]
+
+# a table edit must rebuild: build_clib goes by time stamps of what it is told of
+HEADERS = sorted(glob("src/*.h") + glob("src/*.def"))
+
+
+def library(name, stems, flags=(), macros=()):
+    sources = [f"src/{stem}.c" for stem in stems]
+    once = [("CBP_WITH_X86", None)] if X86 else []
+    pool = [("CBP_NO_POOL", None)] if SANITIZE else []
+    return name, {"sources": sources, "flags": list(flags), "macros": [*macros, *once, *pool],
+                  "obj_deps": {"": HEADERS}, "include_dirs": ["src"]}
+
+
+LIBRARIES = [library("cbp_once", ONCE)] + [
+    library(f"cbp_{target}_{bits}", PER_TARGET, [target], [("CBP_TARGET", target), ("CBP_BITS", bits)])
+    for target in TARGETS for bits in ("32", "64")]
+
+
+class BuildKernels(build_clib):
+    """build_clib with an own folder for each library: it would take the first one's objects for all otherwise."""
+
+    def build_libraries(self, libraries):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:       # the work is done by compilers, in processes
+            list(pool.map(self.build_one, libraries))
+
+    def build_one(self, library):
+        name, info = library
+        msvc = self.compiler.compiler_type == "msvc"
+        target = info["flags"][0] if info["flags"] else "base"
+        flags = MSVC + MSVC_TARGETS[target] if msvc else COMMON + TARGETS[target]
+        if not msvc and SANITIZE:
+            flags = flags + SANITIZER
+        if not msvc and sys.platform != "win32":
+            flags = [*flags, "-fPIC"]
+        mine = copy.copy(self)
+        mine.build_temp = os.path.join(self.build_temp, name)
+        build_clib.build_libraries(mine, [(name, {**info, "cflags": flags})])
+
+
+class BuildModules(build_ext):
+    def build_extensions(self):
+        if self.compiler.compiler_type != "msvc":
+            for extension in self.extensions:
+                extension.extra_compile_args += ["-O2", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-unused-function"]
+                if sys.platform.startswith("linux"):
+                    extension.extra_compile_args += ["-g0"] if not SANITIZE else SANITIZER
+                    extension.extra_link_args += ["-Wl,--as-needed", "-pthread"]
+                    extension.extra_link_args += SANITIZER[:1] if SANITIZE else ["-Wl,-s"]
+        super().build_extensions()
+
+
+def module(name):
+    """A Cython module.  Only `engine` refers to kernel symbols, so only there does the linker take them from the
+    archives: two copies would mean two pools and two dispatch tables."""
+    return Extension(f"cybackprop._core.{name}", [f"cybackprop/_core/{name}.pyx"], include_dirs=["src"],
+                     depends=[*sorted(glob("cybackprop/_core/*.px[di]")), *HEADERS, *glob("src/*.c")])
+
+
+DIRECTIVES = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
+              "initializedcheck": False, "embedsignature": True, "binding": True}
+
+modules = [module(Path(p).stem) for p in sorted(glob("cybackprop/_core/*.pyx"))]
+
+setup(
+    libraries=LIBRARIES,
+    ext_modules=cythonize(modules, build_dir="build/cython", compiler_directives=DIRECTIVES,
+                          annotate=os.environ.get("CYBACKPROP_ANNOTATE") == "1"),
+    cmdclass={"build_clib": BuildKernels, "build_ext": BuildModules},
+)
