@@ -1,0 +1,45 @@
+# Which kernels run, and on how many threads.
+
+def select_kernels(str name=""):
+    """Use the kernels of an instruction set; "" chooses the best that runs here."""
+    if cbp_select(name.encode()) != CBP_OK:
+        raise ValueError(f"CYBACKPROP_CPU={name}: this build has {', '.join(built_targets())}, "
+                         f"this CPU runs {', '.join(runnable_targets())}")
+
+
+def built_targets():
+    """Instruction sets that were compiled, best last."""
+    names = []
+    while cbp_target_name(len(names)) != NULL:
+        names.append(cbp_target_name(len(names)).decode())
+    return names
+
+
+def runnable_targets():
+    """Those of them that this CPU runs."""
+    return [name for i, name in enumerate(built_targets()) if cbp_target_runs(i)]
+
+
+def active_target():
+    """The instruction set in use."""
+    return cbp_active[0].target.decode()
+
+
+def set_num_threads(int n):
+    """Let kernels use at most n threads, the caller's included.
+
+    Results do not depend on it.  Small work stays on one thread whatever n is.
+    """
+    if n < 1:
+        raise ValueError(f"set_num_threads: {n} threads; at least 1 is needed")
+    cbp_set_num_threads(n)
+
+
+def get_num_threads():
+    """How many threads kernels may use."""
+    return cbp_get_num_threads()
+
+
+def bytes_in_use():
+    """Bytes held by live tensors."""
+    return cbp_bytes_in_use()

@@ -1,0 +1,168 @@
+# Between Python objects, NumPy arrays and our arrays.
+
+cdef object F32 = np.dtype("float32")
+cdef object F64 = np.dtype("float64")
+cdef object I64 = np.dtype("int64")
+cdef object BOOL = np.dtype("bool")
+cdef tuple DTYPES = (F32, F64, I64, BOOL)
+
+
+cdef tuple array_shape(const cbp_array *a):
+    return tuple([a.shape[i] for i in range(a.ndim)])
+
+
+cdef cbp_array *new_array(int dtype, int ndim, const Py_ssize_t *shape) except NULL:
+    cdef cbp_array *a
+    if ndim > CBP_MAX_DIMS:
+        raise ShapeError(f"tensors have at most {CBP_MAX_DIMS} axes, this one would have {ndim}")
+    a = cbp_array_new(<cbp_dtype>dtype, ndim, shape)
+    if a == NULL:
+        raise MemoryError(f"no memory for a tensor of shape {tuple([shape[i] for i in range(ndim)])}")
+    return a
+
+
+cdef inline cbp_array *like(const cbp_array *a) except NULL:
+    return new_array(a.dtype, a.ndim, a.shape)
+
+
+cdef Tensor wrap(cbp_array *a):
+    cdef Tensor t = Tensor.__new__(Tensor)
+    t.a = a
+    return t
+
+
+cdef int shape_of(object shape, Py_ssize_t *out) except -1:
+    """Read a shape (an int or a sequence of ints) into out; returns the number of axes."""
+    cdef int n = 0
+    if isinstance(shape, (int, np.integer)):
+        shape = (shape,)
+    shape = tuple(shape)
+    if len(shape) > CBP_MAX_DIMS:
+        raise ShapeError(f"tensors have at most {CBP_MAX_DIMS} axes, shape {shape} has {len(shape)}")
+    for length in shape:
+        out[n] = operator.index(length)
+        if out[n] < 0:
+            raise ShapeError(f"shape {shape} has a negative length")
+        n += 1
+    return n
+
+
+cdef int dtype_code(object dtype) except -1:
+    dtype = np.dtype(dtype)
+    for code in range(4):
+        if DTYPES[code] == dtype:
+            return code
+    raise DTypeError(f"tensors are float32, float64, int64 or bool, not {dtype}")
+
+
+cdef int natural_code(object arr) except -1:
+    """The dtype a NumPy array comes in as: floats keep their width where we have it, integers become int64."""
+    kind = arr.dtype.kind
+    if kind == "f":
+        if arr.dtype.itemsize > 8:
+            raise DTypeError(f"{arr.dtype} has no tensor type; convert it to float64 first")
+        return CBP_F64 if arr.dtype.itemsize == 8 else CBP_F32
+    if kind == "i" or (kind == "u" and arr.dtype.itemsize < 8):
+        return CBP_I64
+    if kind == "b":
+        return CBP_BOOL
+    raise DTypeError(f"a tensor can't be made of {arr.dtype} data; tensors are float32, float64, int64 or bool")
+
+
+cdef object numpy_of(object data):
+    """An ndarray of anything array-like; lists of tensors included, ragged ones refused."""
+    if isinstance(data, np.ndarray):
+        return data
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise ShapeError(f"tensor: the nested lists do not form an array ({error})") from None
+
+
+cdef cbp_array *from_numpy(object arr, int code) except NULL:
+    """A copy of an ndarray (any strides, byte order, alignment) as dtype `code`."""
+    cdef Py_buffer view
+    cdef Py_ssize_t shape[8]
+    cdef cbp_array *a
+    arr = np.asarray(arr, dtype=DTYPES[code], order="C")
+    cdef int ndim = shape_of(arr.shape, shape)
+    a = new_array(code, ndim, shape)
+    try:
+        PyObject_GetBuffer(arr, &view, PyBUF_SIMPLE)
+    except BaseException:
+        cbp_array_drop(a)
+        raise
+    memcpy(a.data, view.buf, view.len)
+    PyBuffer_Release(&view)
+    return a
+
+
+cdef cbp_array *scalar_array(double value, int code) except NULL:
+    cdef cbp_array *a = new_array(code, 0, NULL)
+    if code == CBP_F32:
+        (<float *>a.data)[0] = <float>value
+    else:
+        (<double *>a.data)[0] = value
+    return a
+
+
+cdef Tensor as_operand(object x, int code, str op):
+    """What meets a tensor of dtype `code`: tensors as they are, everything else cast to that dtype."""
+    if isinstance(x, Tensor):
+        return <Tensor>x
+    if code <= CBP_F64 and isinstance(x, (float, int)) and not isinstance(x, bool):
+        return wrap(scalar_array(x, code))
+    arr = numpy_of(x)
+    if arr.dtype.kind not in "fiub":
+        raise DTypeError(f"{op}: can't use {arr.dtype} data beside a {DTYPES[code]} tensor")
+    if code >= CBP_I64 and arr.dtype.kind == "f":
+        raise DTypeError(f"{op}: a {DTYPES[code]} tensor does not meet {arr.dtype} data; use astype('float32') first")
+    return wrap(from_numpy(arr, code))
+
+
+def tensor(data, dtype=None, *, requires_grad=False):
+    """A new tensor with a copy of the data.
+
+    Parameters
+    ----------
+    data : array-like, Tensor, number or nested lists
+        Any strides, byte order and alignment.
+    dtype : dtype-like, optional
+        float32, float64, int64 or bool.  By default arrays keep theirs (float16 becomes float32, smaller integers
+        int64), Python floats become float32, ints int64, bools bool.
+    requires_grad : bool
+        Whether gradients are wanted with respect to it.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    DTypeError
+        For complex, text or object data, or gradients of integers.
+    ShapeError
+        For ragged lists, or more than 8 axes.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> cb.tensor([[1.0, 2.0], [3.0, 4.0]])
+    Tensor([[1., 2.],
+            [3., 4.]], dtype=float32)
+    """
+    cdef Tensor t
+    cdef int code
+    arr = numpy_of(data)
+    if dtype is not None:
+        code = dtype_code(dtype)
+        if arr.dtype.kind not in "fiub":
+            raise DTypeError(f"a tensor can't be made of {arr.dtype} data; tensors are float32, float64, int64 or bool")
+    elif isinstance(data, (np.ndarray, np.generic, Tensor)) or hasattr(data, "__array__"):
+        code = natural_code(arr)
+    else:
+        code = CBP_F32 if arr.dtype.kind == "f" else natural_code(arr)
+    t = wrap(from_numpy(arr, code))
+    if requires_grad:
+        t.requires_grad = True
+    return t

@@ -1,0 +1,33 @@
+# The tape and the objects on it: one module, because compiled modules are dear and the parts know each other.
+cimport cython
+from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
+                             PyObject_GetBuffer)
+from cpython.dict cimport PyDict_SetItem
+from cpython.object cimport PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.type cimport PyType_Modified
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+import functools
+import operator
+import sys
+import threading
+
+import numpy as np
+
+from cybackprop.errors import DTypeError, ShapeError, TapeError
+
+include "convert.pxi"
+include "broadcast.pxi"
+include "record.pxi"
+include "rows.pxi"
+include "tensor.pxi"
+include "parameter.pxi"
+include "raw.pxi"
+include "products.pxi"
+include "structured.pxi"
+include "sweep.pxi"
+include "update.pxi"
+include "random.pxi"
+include "config.pxi"

@@ -1,0 +1,151 @@
+# The C side as Cython sees it.  Shapes and formulas are documented once, in the headers.
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+
+cdef extern from "cbp.h" nogil:
+    ctypedef enum cbp_dtype:
+        CBP_F32, CBP_F64, CBP_I64, CBP_BOOL
+    ctypedef enum cbp_status:
+        CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE
+    ctypedef enum cbp_layout:
+        CBP_NN, CBP_NT, CBP_TN
+    enum:
+        CBP_MAX_DIMS
+    ctypedef void (*cbp_unary_fwd)(Py_ssize_t n, const void *x, void *y, const double *p) noexcept
+    ctypedef void (*cbp_unary_vjp)(Py_ssize_t n, const void *kept, const void *g, void *dx, const double *p, int add) noexcept
+    ctypedef void (*cbp_binary_fwd)(Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb, void *y) noexcept
+    ctypedef void (*cbp_binary_vjp)(Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
+                                    const void *y, const void *g, void *dx, int add) noexcept
+    ctypedef void (*cbp_optim_step)(Py_ssize_t n, void *w, const void *g, void *m1, void *m2, void *m3, const double *h) noexcept
+    ctypedef struct cbp_kernels:
+        const char *target
+        int bits
+        int fma
+        const cbp_unary_fwd *unary_fwd
+        const cbp_unary_vjp *unary_vjp
+        const cbp_binary_fwd *binary_fwd
+        const cbp_binary_vjp *binary_da
+        const cbp_binary_vjp *binary_db
+        const cbp_optim_step *optim_step
+        void (*where)(Py_ssize_t n, const uint8_t *c, Py_ssize_t sc, const void *a, Py_ssize_t sa,
+                      const void *b, Py_ssize_t sb, void *y) noexcept nogil
+        void (*sum_last)(Py_ssize_t B, Py_ssize_t K, const void *x, void *y) noexcept nogil
+        void (*sum_lead)(Py_ssize_t B, Py_ssize_t K, Py_ssize_t N, const void *x, void *y) noexcept nogil
+        void (*max_last)(Py_ssize_t B, Py_ssize_t K, const void *x, void *y) noexcept nogil
+        void (*max_lead)(Py_ssize_t B, Py_ssize_t K, Py_ssize_t N, const void *x, void *y) noexcept nogil
+        void (*argmax_last)(Py_ssize_t B, Py_ssize_t K, const void *x, int64_t *y) noexcept nogil
+        void (*softmax)(Py_ssize_t B, Py_ssize_t C, const void *x, void *y) noexcept nogil
+        void (*log_softmax)(Py_ssize_t B, Py_ssize_t C, const void *x, void *y) noexcept nogil
+        void (*logsumexp)(Py_ssize_t B, Py_ssize_t C, const void *x, void *y) noexcept nogil
+        cbp_status (*ce_fwd)(Py_ssize_t B, Py_ssize_t C, const void *x, const int64_t *t, int64_t ignore, void *loss, void *p) noexcept nogil
+        void (*ce_vjp)(Py_ssize_t B, Py_ssize_t C, const void *p, const int64_t *t, int64_t ignore, const void *g, void *dx) noexcept nogil
+        void (*gemm)(cbp_layout layout, Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const void *a, Py_ssize_t lda,
+                     const void *b, Py_ssize_t ldb, const void *bias, void *c, Py_ssize_t ldc, int add,
+                     void *colsum, void *scratch) noexcept nogil
+        size_t (*gemm_scratch)(cbp_layout layout, Py_ssize_t M, Py_ssize_t N, Py_ssize_t K) noexcept nogil
+        void (*dense_fwd)(Py_ssize_t B, Py_ssize_t I, Py_ssize_t O, const void *x, const void *w, const void *bias,
+                          int act, const double *p, void *z, void *y, void *scratch) noexcept nogil
+        void (*dense_bwd)(Py_ssize_t B, Py_ssize_t I, Py_ssize_t O, const void *x, const void *w, const void *kept,
+                          const void *g, int act, const double *p, void *gz, void *dx, void *dw, void *db, int add,
+                          void *scratch) noexcept nogil
+        size_t (*dense_scratch)(Py_ssize_t B, Py_ssize_t I, Py_ssize_t O) noexcept nogil
+
+cdef extern from "dispatch.h" nogil:
+    const cbp_kernels *cbp_active[2]
+    const char *cbp_target_name(int i) noexcept
+    int cbp_target_runs(int i) noexcept
+    cbp_status cbp_select(const char *name) noexcept
+    const cbp_kernels *cbp_table(const char *name, cbp_dtype dtype) noexcept
+
+cdef extern from "rows.h" nogil:
+    ctypedef struct cbp_unary_info:
+        const char *name
+        const char *keeps
+        const char *params
+        const char *f
+        const char *df
+        double low
+        double high
+        const char *kinks
+        int is_public
+    ctypedef struct cbp_binary_info:
+        const char *name
+        const char *f
+        const char *keeps_a
+        const char *da
+        const char *keeps_b
+        const char *db
+        double a_low
+        double a_high
+        double b_low
+        double b_high
+        int ties
+        int strong
+        int compares
+    ctypedef struct cbp_optim_info:
+        const char *name
+        const char *hyper
+        const char *moment_names
+        int moments
+        int always
+    const cbp_unary_info cbp_unary_rows[]
+    const cbp_binary_info cbp_binary_rows[]
+    const cbp_optim_info cbp_optim_rows[]
+    const int cbp_n_unary
+    const int cbp_n_binary
+    const int cbp_n_optim
+
+cdef extern from "store.h" nogil:
+    ctypedef struct cbp_array:
+        int64_t refs
+        int64_t version
+        void *data
+        cbp_array *base
+        Py_ssize_t size
+        int32_t pins
+        uint8_t dtype
+        uint8_t ndim
+        uint8_t is_view
+        Py_ssize_t shape[8]
+    cbp_array *cbp_array_new(cbp_dtype dtype, int ndim, const Py_ssize_t *shape) noexcept
+    cbp_array *cbp_array_view(cbp_array *base, int ndim, const Py_ssize_t *shape) noexcept
+    cbp_array *cbp_array_hold(cbp_array *a) noexcept
+    void cbp_array_drop(cbp_array *a) noexcept
+    int64_t cbp_array_version(const cbp_array *a) noexcept
+    int cbp_array_adopt(cbp_array *a, cbp_array *store, Py_ssize_t offset) noexcept
+    size_t cbp_itemsize(cbp_dtype dtype) noexcept
+    size_t cbp_bytes_in_use() noexcept
+
+cdef extern from "move.h" nogil:
+    ctypedef enum cbp_compare_op:
+        CBP_EQ, CBP_NE, CBP_LT, CBP_LE, CBP_GT, CBP_GE
+    ctypedef enum cbp_logic_op:
+        CBP_AND, CBP_OR, CBP_XOR
+    void cbp_copy_strided(int n_dims, const Py_ssize_t *shape, const Py_ssize_t *strides, Py_ssize_t item,
+                          const void *src, void *dst) noexcept
+    void cbp_scatter_strided(int n_dims, const Py_ssize_t *shape, const Py_ssize_t *strides, Py_ssize_t item,
+                             const void *src, void *dst) noexcept
+    cbp_status cbp_check_index(Py_ssize_t n, const int64_t *index, int64_t size, int64_t *to, Py_ssize_t *bad) noexcept
+    void cbp_take(Py_ssize_t n, Py_ssize_t row_bytes, const void *x, const int64_t *index, void *y) noexcept
+    void cbp_scatter_add_f32(Py_ssize_t n, Py_ssize_t N, const float *g, const int64_t *index, float *dx) noexcept
+    void cbp_scatter_add_f64(Py_ssize_t n, Py_ssize_t N, const double *g, const int64_t *index, double *dx) noexcept
+    void cbp_one_hot_f32(Py_ssize_t n, Py_ssize_t C, const int64_t *index, float *y) noexcept
+    void cbp_one_hot_f64(Py_ssize_t n, Py_ssize_t C, const int64_t *index, double *y) noexcept
+    void cbp_compare_i64(cbp_compare_op op, Py_ssize_t n, const int64_t *a, Py_ssize_t sa, const int64_t *b,
+                         Py_ssize_t sb, uint8_t *y) noexcept
+    void cbp_logic(cbp_logic_op op, Py_ssize_t n, const uint8_t *a, Py_ssize_t sa, const uint8_t *b, Py_ssize_t sb,
+                   uint8_t *y) noexcept
+    void cbp_logic_not(Py_ssize_t n, const uint8_t *a, uint8_t *y) noexcept
+
+cdef extern from "rng.h" nogil:
+    void cbp_rng_bits(uint64_t key, uint64_t offset, Py_ssize_t n, uint64_t *out) noexcept
+    void cbp_rng_uniform_f32(uint64_t key, uint64_t offset, Py_ssize_t n, float *out) noexcept
+    void cbp_rng_uniform_f64(uint64_t key, uint64_t offset, Py_ssize_t n, double *out) noexcept
+    void cbp_rng_normal_f32(uint64_t key, uint64_t offset, Py_ssize_t n, float *out) noexcept
+    void cbp_rng_normal_f64(uint64_t key, uint64_t offset, Py_ssize_t n, double *out) noexcept
+    void cbp_rng_mask(uint64_t key, uint64_t offset, Py_ssize_t n, double p, uint8_t *keep) noexcept
+    void cbp_rng_below(uint64_t key, uint64_t offset, Py_ssize_t n, int64_t bound, int64_t *out) noexcept
+    void cbp_rng_permutation(uint64_t key, uint64_t offset, Py_ssize_t n, int64_t *out) noexcept
+
+cdef extern from "pool.h" nogil:
+    void cbp_set_num_threads(int n) noexcept
+    int cbp_get_num_threads() noexcept

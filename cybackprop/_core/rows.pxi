@@ -1,0 +1,277 @@
+# Rows: an operation as data.  Elementwise rows come from the C tables, structured ones from cybackprop.ops.
+
+cdef class Row:
+    """One operation of the table."""
+
+    cdef int sweep(self, Record r, Sweep s) except -1:
+        """First-order sweep: give each input of r its share of r.cot."""
+        contributions = self.vjp_rule(r, wrap(cbp_array_hold(r.cot)))
+        return give_all(self, r, s, contributions)
+
+    def __repr__(self):
+        return f"<row {self.name}>"
+
+
+cdef int give_all(Row row, Record r, Sweep s, object contributions) except -1:
+    cdef int i
+    cdef Tensor c
+    if len(contributions) != r.n:
+        raise TapeError(f"{row.name}: the rule gave {len(contributions)} cotangents for {r.n} inputs")
+    for i in range(r.n):
+        if r.edges[i] == NULL or contributions[i] is None:
+            continue
+        c = <Tensor?>contributions[i]
+        if s.create_graph:
+            s.give_tensor(<Record>r.edges[i], c)
+        else:
+            s.give(<Record>r.edges[i], cbp_array_hold(c.a))
+    return 0
+
+
+cdef class LeafRow(Row):
+    """The row of leaves: the sweep ends there."""
+
+    def __cinit__(self):
+        self.name = "leaf"
+
+    cdef int sweep(self, Record r, Sweep s) except -1:
+        return 0
+
+
+cdef Row leaf_row = LeafRow()
+
+
+@cython.final
+cdef class UnaryRow(Row):
+    """A row of unary.def."""
+    cdef readonly int place
+    cdef const cbp_unary_info *info
+    cdef bint keeps_x, keeps_y
+    cdef readonly tuple parameters       # ((name, default), ...)
+
+    cdef int sweep(self, Record r, Sweep s) except -1:
+        # forward: y = f(x)   so: dx = strong_mul(g, df(kept))
+        cdef Record edge = <Record>r.edges[0]
+        cdef int add
+        cdef cbp_array *kept = r.kept[0] if self.keeps_x else r.out
+        cdef cbp_array *dx = s.target(edge, r.cot, r.cot, &add)
+        if dx == r.cot:                  # the kernel runs in place: the cotangent moves on
+            r.cot = NULL
+        cbp_active[dx.dtype].unary_vjp[self.place](
+            dx.size, NULL if kept == NULL else kept.data, dx.data if r.cot == NULL else r.cot.data, dx.data, r.p, add)
+        return 0
+
+    @property
+    def facts(self):
+        """What the table says, as a dict of text and numbers."""
+        cdef const cbp_unary_info *i = self.info
+        return dict(name=self.name, keeps=i.keeps.decode(), params=self.parameters, f=i.f.decode(), df=i.df.decode(),
+                    low=i.low, high=i.high, kinks=i.kinks.decode(), public=bool(i.is_public))
+
+    def __call__(self, x, *p):
+        """Apply the row."""
+        return unary(self, as_tensor(x, self.name), p[0] if len(p) > 0 else 0.0, p[1] if len(p) > 1 else 0.0)
+
+
+@cython.final
+cdef class BinaryRow(Row):
+    """A row of binary.def."""
+    cdef readonly int place
+    cdef const cbp_binary_info *info
+    cdef bint compares, keeps_y
+    cdef bint keeps[2][2]                # keeps[side][operand]: the derivative of that side reads the operand
+    cdef bint reads_y[2], is_one[2]
+
+    cdef int sweep(self, Record r, Sweep s) except -1:
+        # forward: y = f(a, b)   so: da = strong_mul(g, df/da), summed over the axes that were broadcast
+        cdef int side, add
+        cdef cbp_array *g = r.cot
+        cdef cbp_array *x
+        cdef cbp_array *a = r.kept[0]
+        cdef cbp_array *b = r.kept[1]
+        cdef cbp_array *d
+        cdef bint same
+        for side in range(2):
+            if r.edges[side] == NULL:
+                continue
+            x = r.kept[side]
+            same = x == NULL or same_shape(x, g)
+            if self.is_one[side]:
+                s.give(<Record>r.edges[side], cbp_array_hold(g) if same else sum_to(g, x))
+            elif same:
+                d = s.target(<Record>r.edges[side], g, NULL, &add)
+                self.vjp(side, a, b, r.out, g, d, add)
+            else:
+                d = like(g)
+                try:
+                    self.vjp(side, a, b, r.out, g, d, 0)
+                    s.give(<Record>r.edges[side], sum_to(d, x))
+                finally:
+                    cbp_array_drop(d)
+        return 0
+
+    cdef int vjp(self, int side, cbp_array *a, cbp_array *b, cbp_array *y, cbp_array *g, cbp_array *d, int add) except -1:
+        cdef const cbp_kernels *k = cbp_active[g.dtype]
+        cdef cbp_binary_vjp kernel = k.binary_da[self.place] if side == 0 else k.binary_db[self.place]
+        cdef walk w
+        start_walk(&w, g, a if self.keeps[side][0] else NULL, b if self.keeps[side][1] else NULL, g.dtype)
+        cdef char *yp = NULL if y == NULL else <char *>y.data
+        cdef char *gp = <char *>g.data
+        cdef char *dp = <char *>d.data
+        while w.left > 0:
+            kernel(w.inner, w.p[0], w.s[0], w.p[1], w.s[1], yp, gp, dp, add)
+            if yp != NULL:
+                yp += w.inner * w.itemsize
+            gp += w.inner * w.itemsize
+            dp += w.inner * w.itemsize
+            next_walk(&w)
+        return 0
+
+    @property
+    def facts(self):
+        """What the table says, as a dict of text and numbers."""
+        cdef const cbp_binary_info *i = self.info
+        return dict(name=self.name, f=i.f.decode(), keeps_a=i.keeps_a.decode(), da=i.da.decode(),
+                    keeps_b=i.keeps_b.decode(), db=i.db.decode(), a_low=i.a_low, a_high=i.a_high, b_low=i.b_low,
+                    b_high=i.b_high, ties=bool(i.ties), strong=bool(i.strong), compares=bool(i.compares))
+
+    def __call__(self, a, b):
+        """Apply the row."""
+        return compare(self, a, b) if self.compares else binary(self, a, b)
+
+
+cdef Tensor as_tensor(object x, str op):
+    """An operand that meets no other tensor: arrays keep their dtype, Python numbers become float32."""
+    return <Tensor>x if isinstance(x, Tensor) else tensor(x)
+
+
+cdef int refuse_dtype(str op, int code) except -1:
+    raise DTypeError(f"{op} works on float32 and float64, not on {DTYPES[code]}; use astype('float32') first")
+
+
+cdef Tensor unary(UnaryRow row, Tensor x, double p0, double p1):
+    """Run one row of unary.def and record it."""
+    if x.a.dtype > CBP_F64:
+        refuse_dtype(row.name, x.a.dtype)
+    cdef Tensor y = wrap(like(x.a))
+    cdef double p[2]
+    p[0] = p0
+    p[1] = p1
+    cbp_active[x.a.dtype].unary_fwd[row.place](x.a.size, x.a.data, y.a.data, p)
+    cdef Record r
+    if x.record is not None and not cbp_no_grad:
+        r = new_record(row, 1, y.a)
+        r.p[0] = p0
+        r.p[1] = p1
+        set_edge(r, 0, x)
+        if row.keeps_x:
+            keep_value(r, 0, x)
+        elif row.keeps_y:
+            r.out = cbp_array_hold(y.a)
+        y.record = r
+    return y
+
+
+cdef tuple met(str op, object x, object y):
+    """Bring two operands to one dtype by the promotion table: tensors never change, everything else does."""
+    cdef Tensor a, b
+    if isinstance(x, Tensor):
+        a = <Tensor>x
+        b = as_operand(y, a.a.dtype, op)
+    elif isinstance(y, Tensor):
+        b = <Tensor>y
+        a = as_operand(x, b.a.dtype, op)
+    else:
+        a = as_tensor(x, op)
+        b = as_operand(y, a.a.dtype, op)
+    if a.a.dtype != b.a.dtype:
+        raise DTypeError(f"{op}: {a.dtype} meets {b.dtype}; tensors are not cast silently, use astype")
+    return a, b
+
+
+cdef Tensor binary(BinaryRow row, object x, object y):
+    """Run one row of binary.def, with NumPy's broadcasting, and record it."""
+    cdef Tensor a, b, out
+    if isinstance(x, Tensor) and isinstance(y, Tensor) and (<Tensor>x).a.dtype == (<Tensor>y).a.dtype:
+        a = <Tensor>x
+        b = <Tensor>y
+    else:
+        a, b = met(row.name, x, y)
+    if a.a.dtype > CBP_F64:
+        refuse_dtype(row.name, a.a.dtype)
+    out = wrap(broadcast_run(row.name, a.a, b.a, a.a.dtype, cbp_active[a.a.dtype].binary_fwd[row.place]))
+    if not cbp_no_grad and (a.record is not None or b.record is not None):
+        record_binary(row, a, b, out)
+    return out
+
+
+cdef int record_binary(BinaryRow row, Tensor a, Tensor b, Tensor out) except -1:
+    cdef bint da = a.record is not None, db = b.record is not None
+    cdef Record r = new_record(row, 2, out.a)
+    set_edge(r, 0, a)
+    set_edge(r, 1, b)
+    if (da and row.keeps[0][0]) or (db and row.keeps[1][0]):
+        keep_value(r, 0, a)
+    elif da and not same_shape(a.a, out.a):
+        keep_shape(r, 0, a)
+    if (da and row.keeps[0][1]) or (db and row.keeps[1][1]):
+        keep_value(r, 1, b)
+    elif db and not same_shape(b.a, out.a):
+        keep_shape(r, 1, b)
+    if not (same_shape(a.a, out.a) and same_shape(b.a, out.a)):
+        r.attrs = {"shape": out.shape}   # tangents of broadcast operands need it
+    if (da and row.reads_y[0]) or (db and row.reads_y[1]):
+        r.out = cbp_array_hold(out.a)
+    out.record = r
+    return 0
+
+
+cdef Tensor compare(BinaryRow row, object x, object y):
+    """Compare elementwise; the result is bool and takes no gradient."""
+    cdef Tensor a, b
+    a, b = met(row.name, x, y)
+    if a.a.dtype > CBP_F64:
+        return raw_compare_integers(row.name, a, b)
+    return wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary_fwd[row.place]))
+
+
+cdef tuple read_parameters(str text):
+    return tuple([(name, float(value)) for name, value in (item.split("=") for item in text.split())])
+
+
+cdef UnaryRow make_unary(int i):
+    cdef UnaryRow row = UnaryRow.__new__(UnaryRow)
+    row.info = &cbp_unary_rows[i]
+    row.place = i
+    row.name = row.info.name.decode()
+    row.keeps_x = row.info.keeps[0] == b"X"
+    row.keeps_y = row.info.keeps[0] == b"Y"
+    row.parameters = read_parameters(row.info.params.decode())
+    return row
+
+
+cdef BinaryRow make_binary(int i):
+    cdef BinaryRow row = BinaryRow.__new__(BinaryRow)
+    cdef int side
+    row.info = &cbp_binary_rows[i]
+    row.place = i
+    row.name = row.info.name.decode()
+    row.compares = row.info.compares
+    for side, keeps, text in ((0, row.info.keeps_a.decode(), row.info.da.decode()),
+                              (1, row.info.keeps_b.decode(), row.info.db.decode())):
+        row.keeps[side][0] = "A" in keeps
+        row.keeps[side][1] = "B" in keeps
+        row.reads_y[side] = "Y" in keeps
+        row.is_one[side] = text == "1"
+    return row
+
+
+unary_rows = {row.name: row for row in [make_unary(i) for i in range(cbp_n_unary)]}
+binary_rows = {row.name: row for row in [make_binary(i) for i in range(cbp_n_binary)]}
+
+# the rows behind Python's operators
+cdef BinaryRow ADD = binary_rows["add"], SUB = binary_rows["sub"], MUL = binary_rows["mul"], DIV = binary_rows["div"]
+cdef BinaryRow EQUAL = binary_rows["equal"], NOT_EQUAL = binary_rows["not_equal"], LESS = binary_rows["less"]
+cdef BinaryRow LESS_EQUAL = binary_rows["less_equal"], GREATER = binary_rows["greater"]
+cdef BinaryRow GREATER_EQUAL = binary_rows["greater_equal"]
+cdef UnaryRow NEG = unary_rows["neg"], ABS = unary_rows["abs"]

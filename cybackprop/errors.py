@@ -1,0 +1,17 @@
+"""The exceptions that cybackprop raises on purpose."""
+
+
+class ShapeError(ValueError):
+    """Shapes that don't fit; the message names the operation and both shapes."""
+
+
+class DTypeError(TypeError):
+    """A dtype that an operation doesn't take; nothing is cast silently."""
+
+
+class TapeError(RuntimeError):
+    """A tape that can't be swept: freed, swept twice, or written over."""
+
+
+class ModelFileError(ValueError):
+    """A model file that is damaged, or isn't one."""
