@@ -1,0 +1,26 @@
+"""cybackprop: train, run and differentiate small and medium neural networks on the CPU."""
+
+import os as _os
+
+from cybackprop._core import engine as _engine
+from cybackprop._core.engine import (  # noqa: F401
+    Parameter,
+    Tensor,
+    get_num_threads,
+    is_grad_enabled,
+    no_grad,
+    set_num_threads,
+    structure_version,
+)
+from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError  # noqa: F401
+
+try:
+    _engine.select_kernels(_os.environ.get("CYBACKPROP_CPU", ""))
+except ValueError as _error:
+    raise ImportError(str(_error)) from None
+
+from cybackprop import ops as _ops  # noqa: E402
+from cybackprop import transforms as _transforms  # noqa: E402, F401
+
+globals().update(_ops.public_functions)
+__version__ = "0.1.0"

@@ -1,0 +1,70 @@
+"""Tensors from nothing."""
+
+import numpy as np
+
+from cybackprop._core.engine import tensor
+from cybackprop.ops.registry import public
+
+public(tensor)
+
+
+@public
+def zeros(shape, dtype="float32"):
+    """A tensor of zeros.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+    dtype : dtype-like
+
+    Returns
+    -------
+    Tensor
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> cb.zeros((2, 3)).shape
+    (2, 3)
+    """
+    return tensor(np.zeros(shape, dtype))
+
+
+@public
+def ones(shape, dtype="float32"):
+    """A tensor of ones; see `zeros`."""
+    return tensor(np.ones(shape, dtype))
+
+
+@public
+def full(shape, value, dtype="float32"):
+    """A tensor with every element equal to a value; see `zeros`."""
+    return tensor(np.full(shape, value, dtype))
+
+
+@public
+def arange(start, stop=None, step=1, dtype=None):
+    """Evenly spaced values, as `numpy.arange`; int64 for ints, float32 for floats unless dtype says otherwise.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> cb.arange(3)
+    Tensor([0, 1, 2], dtype=int64)
+    """
+    values = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
+    if dtype is None:
+        dtype = "float32" if values.dtype.kind == "f" else "int64"
+    return tensor(values, dtype)
+
+
+@public
+def zeros_like(x):
+    """Zeros with the shape and dtype of a tensor."""
+    return tensor(np.zeros(x.shape, x.dtype))
+
+
+@public
+def ones_like(x):
+    """Ones with the shape and dtype of a tensor."""
+    return tensor(np.ones(x.shape, x.dtype))

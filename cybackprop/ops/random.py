@@ -1,0 +1,171 @@
+"""Random numbers: counter-based (Philox) streams whose whole state is two integers."""
+
+import math
+import operator
+import os
+import threading
+
+from cybackprop._core import engine
+from cybackprop._core.engine import apply
+from cybackprop.ops.movement import as_tensor
+from cybackprop.ops.registry import public, structured
+from cybackprop.ops.selection import where
+
+_MASK = (1 << 64) - 1
+
+
+def _mix(x):
+    """A well-mixed 64-bit key of any integer (the finaliser of SplitMix64; Steele, Lea, Flood 2014)."""
+    x = (x + 0x9E3779B97F4A7C15) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return x ^ (x >> 31)
+
+
+class Generator:
+    """A stream of random numbers, the same on every machine.
+
+    Parameters
+    ----------
+    seed : int
+        Equal seeds give equal streams.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> cb.Generator(0).permutation(5).tolist() == cb.Generator(0).permutation(5).tolist()
+    True
+    """
+
+    def __init__(self, seed=0):
+        self.key, self.offset = _mix(operator.index(seed) & _MASK), 0
+        self._lock = threading.Lock()
+
+    def _draw(self, n):
+        with self._lock:
+            start, self.offset = self.offset, self.offset + n
+        return start
+
+    def uniform(self, shape, low=0.0, high=1.0, dtype="float32"):
+        """Numbers in [low, high)."""
+        u = engine.raw_random("uniform", self.key, self._draw(_size(shape)), shape, dtype)
+        return u if (low, high) == (0.0, 1.0) else u * (high - low) + low
+
+    def normal(self, shape, mean=0.0, std=1.0, dtype="float32"):
+        """Normal numbers."""
+        z = engine.raw_random("normal", self.key, self._draw(_size(shape)), shape, dtype)
+        return z if (mean, std) == (0.0, 1.0) else z * std + mean
+
+    def integers(self, bound, shape=()):
+        """Integers in [0, bound), int64."""
+        return engine.raw_integers(self.key, self._draw(_size(shape)), shape, bound)
+
+    def permutation(self, n):
+        """0 .. n - 1 in random order, int64."""
+        return engine.raw_permutation(self.key, self._draw(n), n)
+
+    def mask(self, shape, p):
+        """True with probability 1 - p."""
+        return engine.raw_mask(self.key, self._draw(_size(shape)), shape, p)
+
+    def spawn(self):
+        """An independent generator; drawn from this one's stream."""
+        child = Generator()
+        child.key = _mix(self.key ^ _mix(self._draw(1)))
+        return child
+
+    @property
+    def state(self):
+        """(key, offset): all there is; settable."""
+        return self.key, self.offset
+
+    @state.setter
+    def state(self, value):
+        self.key, self.offset = map(operator.index, value)
+
+    def __reduce__(self):
+        return _restored, self.state
+
+    def __repr__(self):
+        return f"Generator(key={self.key:#x}, offset={self.offset})"
+
+
+def _restored(key, offset):
+    generator = Generator()
+    generator.state = key, offset
+    return generator
+
+
+def _size(shape):
+    return math.prod(shape) if isinstance(shape, (tuple, list)) else operator.index(shape)
+
+
+_default = Generator(int.from_bytes(os.urandom(8), "little"))
+
+public(Generator)
+
+
+@public
+def seed(value):
+    """Restart the process's default generator, which draws wherever no rng= is given.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> cb.seed(0)
+    """
+    _default.state = Generator(value).state
+
+
+@public
+def default_rng():
+    """The process's default generator."""
+    return _default
+
+
+def as_generator(rng):
+    """A generator of what users pass as rng=: None (the default one), a seed, or a Generator."""
+    if rng is None:
+        return _default
+    return rng if isinstance(rng, Generator) else Generator(rng)
+
+
+# ---- dropout
+
+def _dropout_forward(x, mask, scale):
+    return where(mask, x * scale, 0)
+
+
+def _dropout_vjp(record, g):
+    # forward: y = mask ? x / (1 - p) : 0   so: dx = mask ? g / (1 - p) : 0
+    return (where(record.attrs["mask"], g * record.attrs["scale"], 0),)
+
+
+_dropout = structured("dropout", "(B, ...) -> (B, ...)", _dropout_forward, _dropout_vjp,
+                      lambda record, tangents: _dropout_vjp(record, tangents[0])[0])
+
+
+@public
+def dropout(x, p=0.5, rng=None):
+    """Zero each element with probability p and scale the others by 1 / (1 - p).
+
+    Parameters
+    ----------
+    x : Tensor or array-like
+    p : float in [0, 1)
+        The share dropped.
+    rng : int or Generator, optional
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> cb.dropout(cb.ones(4), p=0.0).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: p is {p}, it must be in [0, 1)")
+    x = as_tensor(x)
+    if p == 0:
+        return x
+    mask = as_generator(rng).mask(x.shape, p)
+    return apply(_dropout, (x,), {"mask": mask, "scale": 1 / (1 - p)})

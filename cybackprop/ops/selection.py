@@ -1,0 +1,120 @@
+"""where, logic on bools, casts."""
+
+import numpy as np
+
+from cybackprop._core import engine
+from cybackprop._core.engine import Tensor, apply, as_operands, tensor
+from cybackprop.errors import DTypeError, ShapeError
+from cybackprop.ops.movement import broadcast_to, sum_to
+from cybackprop.ops.registry import public, structured
+
+
+def _where_vjp(record, g):
+    # forward: y = c ? a : b   so: da = c ? g : 0, db = c ? 0 : g, whatever the other branch holds
+    c = record.input(0)
+    da = sum_to(where(c, g, 0), record.input_shape(1)) if record.needs(1) else None
+    db = sum_to(where(c, 0, g), record.input_shape(2)) if record.needs(2) else None
+    return None, da, db
+
+
+def _where_jvp(record, tangents):
+    _, ta, tb = tangents
+    c = record.input(0)
+    t = where(c, 0 if ta is None else ta, 0 if tb is None else tb)
+    return broadcast_to(t, record.attrs["shape"])
+
+
+_where = structured("where", "(...), (...), (...) -> (...)", lambda c, a, b, shape: engine.raw_where(c, a, b),
+                    _where_vjp, _where_jvp, inputs="c a b", keeps="c")
+
+
+@public
+def where(condition, a, b):
+    """Elements of a where the condition holds, of b elsewhere.
+
+    A branch that was not taken gets a gradient of exactly 0, even beside inf or NaN.
+
+    Parameters
+    ----------
+    condition : bool Tensor or array-like
+    a, b : Tensor or array-like, one dtype
+        Broadcast with the condition.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    DTypeError
+        The condition is not bool, or a and b differ in dtype.
+    ShapeError
+        The shapes do not broadcast.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> x = cb.tensor([-1.0, 4.0])
+    >>> cb.where(x > 0, cb.sqrt(x), 0)
+    Tensor([0., 2.], dtype=float32)
+    """
+    c = condition if isinstance(condition, Tensor) else tensor(condition)
+    if c.dtype != np.bool_:
+        raise DTypeError(f"where: the condition is {c.dtype}, not bool; compare first (x > 0)")
+    a, b = as_operands("where", a, b)
+    try:
+        shape = np.broadcast_shapes(c.shape, a.shape, b.shape)
+    except ValueError:
+        raise ShapeError(f"where: shapes {c.shape}, {a.shape} and {b.shape} do not broadcast") from None
+    one = np.prod(shape) == 1            # otherwise the kernel takes single elements as they are
+    operands = tuple(t if t.shape == shape or (t.size == 1 and not one) else broadcast_to(t, shape) for t in (c, a, b))
+    return apply(_where, operands, {"shape": shape})
+
+
+def _logic(name):
+    def function(a, b):
+        a, b = (t if isinstance(t, Tensor) else tensor(t) for t in (a, b))
+        return engine.raw_logic(name, a, b)
+
+    function.__name__ = function.__qualname__ = "logical_" + name
+    function.__doc__ = f"Elementwise {name} of two bool tensors."
+    return public(function, operator=name)
+
+
+logical_and, logical_or, logical_xor = map(_logic, ("and", "or", "xor"))
+
+
+@public(operator="invert")
+def logical_not(x):
+    """Elementwise not of a bool tensor."""
+    return engine.raw_not(x if isinstance(x, Tensor) else tensor(x))
+
+
+def _astype_vjp(record, g):
+    return (astype(g, record.attrs["source"]),)
+
+
+def _astype_jvp(record, tangents):
+    return astype(tangents[0], record.attrs["dtype"])
+
+
+_astype = structured("astype", "(...) -> (...)", lambda x, dtype, source: engine.raw_cast(x, dtype),
+                     _astype_vjp, _astype_jvp)
+
+
+@public(method=True)
+def astype(x, dtype):
+    """The values in another dtype; gradients pass between float32 and float64.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> (cb.tensor([1.0, 2.0]) > 1.5).astype("float32").mean().item()
+    0.5
+    """
+    dtype = np.dtype(dtype)
+    if dtype == x.dtype:
+        return x
+    if dtype.kind != "f":
+        return engine.raw_cast(x, dtype)
+    return apply(_astype, (x,), {"dtype": dtype, "source": x.dtype})
