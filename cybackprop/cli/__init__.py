@@ -1,0 +1,1 @@
+"""The command `cybackprop`: train, predict, info, config."""

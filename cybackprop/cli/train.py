@@ -1,0 +1,88 @@
+"""The command `train`."""
+
+import math
+import os
+import shlex
+import time
+
+import click
+
+import cybackprop as cb
+from cybackprop.cli import modelfile, wording
+from cybackprop.cli.choices import check_activation, find_optimizer
+from cybackprop.cli.curve import check_plot, draw
+from cybackprop.cli.errors import CommandError
+from cybackprop.cli.progress import watcher
+from cybackprop.cli.source import rows_to_learn
+from cybackprop.cli.split import split
+from cybackprop.cli.targets import refuse_overwriting
+from cybackprop.io import check_writable
+from cybackprop.train import EarlyStopping, Trainer
+
+_PATIENCE = 10
+
+
+def run(data, target, hidden, activation, epochs, batch_size, lr, optimizer, out, seed, threads, plot):
+    """Train, test and save; what can be refused is refused before the training."""
+    make_optimizer = find_optimizer(optimizer, lr)
+    check_activation(activation)
+    refuse_overwriting(out, data, plot)
+    check_writable(out)
+    if plot is not None:
+        refuse_overwriting(plot, data)
+        check_plot(plot)
+    table, classes, y, fit_columns = rows_to_learn(data, target)
+    parts = split(data, classes, y)
+    columns = fit_columns(parts.train)
+    if not modelfile.fits_header(columns):
+        raise CommandError(f"{data} has too many columns ({len(columns.features)}) for the header of a model file")
+
+    if threads is not None:
+        cb.set_num_threads(threads)
+    cb.seed(seed)
+    sizes = (len(columns.features), *hidden, columns.outputs)
+    model = modelfile.build(sizes, activation)
+    opt = make_optimizer(model.parameters())
+    click.echo(f"{data}: {wording.task(columns)}")
+    click.echo(f"rows: {' + '.join(f'{len(rows):,} to {name}' for name, rows in parts._asdict().items())}")
+    click.echo(f"network: {'-'.join(map(str, sizes))}, {activation}; {optimizer}, batches of {batch_size}")
+
+    trainer = Trainer(model, optimizer=opt, seed=seed, **_goal(columns))
+    X, goals = columns.inputs(table), columns.goals(y)
+    watch = watcher(epochs, math.ceil(len(parts.train) / batch_size), _validation_score(columns))
+    began = time.perf_counter()
+    with watch:
+        trainer.fit(
+            X[parts.train], goals[parts.train], epochs=epochs, batch_size=batch_size,
+            validation_data=(X[parts.validate], goals[parts.validate]),
+            callbacks=[EarlyStopping(patience=_PATIENCE, restore_best=True), watch],
+        )  # fmt: skip
+    click.echo(_ending(watch.history, epochs, time.perf_counter() - began))
+
+    score = wording.score(columns, trainer.predict(X[parts.test]), y[parts.test])
+    click.echo(f"test {score}")
+    modelfile.save(out, model, activation, columns, score)
+    click.echo(f"saved {out} ({os.path.getsize(out):,} bytes)")
+    if plot is not None:
+        draw(plot, watch.history, columns)
+        click.echo(f"drew {plot}")
+    click.echo(f"next: {shlex.join(['cybackprop', 'predict', out, data])}")
+
+
+def _goal(columns):
+    if columns.classes is None:
+        return {"loss": "mse"}
+    return {"loss": "cross_entropy", "metrics": ["accuracy"]}
+
+
+def _validation_score(columns):
+    if columns.classes is None:
+        return lambda logs: f"validation RMSE {math.sqrt(logs['val_loss']) * columns.target_scale:.4g}"
+    return lambda logs: f"validation accuracy {logs['val_accuracy']:.1%}"
+
+
+def _ending(history, epochs, seconds):
+    losses = [logs["val_loss"] for logs in history]
+    best = losses.index(min(losses)) + 1
+    early = f"stopped after {len(losses)} epochs" if len(losses) < epochs else f"all {epochs} epochs done"
+    return f"{early} in {seconds:.1f} s; the weights are those of epoch {best}, the best on the validation rows"
