@@ -14,11 +14,13 @@ static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 /* ---- over the last axis ---- */
 
+enum { SHORT = 24 };                       /* rows up to here are worked on in tiles: measured crossover, <= CBP_TILE_K */
+
 void CBP_SYM(cbp_sum_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
 {
     const T *x = x_;
     T *y = y_;
-    if (K == 0 || K > CBP_TILE_K) {
+    if (K == 0 || K > SHORT) {
         for (ptrdiff_t b = 0; b < B; b++) y[b] = cbp_row_sum(K, x + b * K);
         return;
     }
@@ -37,7 +39,7 @@ void CBP_SYM(cbp_max_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
     const T *x = x_;
     T *y = y_;
     if (K <= 0) return;
-    if (K > CBP_TILE_K) {
+    if (K > SHORT) {
         for (ptrdiff_t b = 0; b < B; b++) y[b] = cbp_max_end(cbp_row_max(K, x + b * K));
         return;
     }
@@ -46,7 +48,7 @@ void CBP_SYM(cbp_max_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
         const ptrdiff_t rows = min(B - b, CBP_TILE_ROWS);
         cbp_tile_load(rows, K, x + b * K, tile);
         for (ptrdiff_t k = 1; k < K; k++)
-            CBP_TILE_EACH(r) tile[0][r] = cbp_max_step(tile[0][r], tile[k][r]);
+            CBP_EACH_LANE(r) tile[0][r] = cbp_max_step(tile[0][r], tile[k][r]);
         for (ptrdiff_t r = 0; r < rows; r++) y[b + r] = cbp_max_end(tile[0][r]);
     }
 }
@@ -99,7 +101,7 @@ void CBP_SYM(cbp_argmax_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, int64_t 
 {
     const T *x = x_;
     if (K <= 0) return;
-    if (K > CBP_TILE_K) {
+    if (K > SHORT) {
         for (ptrdiff_t b = 0; b < B; b++) y[b] = row_argmax(K, x + b * K);
         return;
     }
@@ -109,7 +111,7 @@ void CBP_SYM(cbp_argmax_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, int64_t 
         const ptrdiff_t rows = min(B - b, CBP_TILE_ROWS);
         cbp_tile_load(rows, K, x + b * K, tile);
         for (ptrdiff_t k = 1; k < K; k++)
-            CBP_TILE_EACH(r) {
+            CBP_EACH_LANE(r) {
                 const T m = tile[0][r], v = tile[k][r];
                 const int take = beats(v, m);
                 tile[0][r] = take ? v : m;

@@ -11,6 +11,15 @@
 
 #define CBP_ALIGNED __attribute__((aligned(64)))
 
+/* For each lane, or row of a tile.  The pragmas say: no step depends on another, and make vectors of the loop
+ * instead of unrolling it into scalar steps first.
+ * NOTE: lanes start from their first values, not from {0} or a copy: the compiler clears and copies in pieces of 16 bytes,
+ * and a wider load of what was just stored in pieces stalls until the store buffer is empty.  Ends of rows are selected
+ * (cbp_lane[l] < n ? x[l] : ...), which becomes a masked load, for the same reason. */
+#define CBP_EACH(l, n) _Pragma("GCC ivdep") _Pragma("GCC unroll 1") for (int l = 0; l < (n); l++)
+#define CBP_EACH_LANE(l) CBP_EACH(l, CBP_LANES)
+static const T cbp_lane[CBP_LANES] __attribute__((unused)) = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 /* Lanes to one value; s is used up. */
 static inline T cbp_lane_tree(T *s)
 {
@@ -22,11 +31,13 @@ static inline T cbp_lane_tree(T *s)
 /* Sum of one block, n <= CBP_LANE_BLOCK. */
 static inline T cbp_block_sum(ptrdiff_t n, const T *x)
 {
-    CBP_ALIGNED T s[CBP_LANES] = {0};
-    ptrdiff_t k = 0;
-    for (; k + CBP_LANES <= n; k += CBP_LANES)
-        for (int l = 0; l < CBP_LANES; l++) s[l] += x[k + l];
-    for (ptrdiff_t l = 0; l < n - k; l++) s[l] += x[k + l];
+    CBP_ALIGNED T s[CBP_LANES];
+    const T end = (T)(n % CBP_LANES);
+    ptrdiff_t k = CBP_LANES;
+    if (n < CBP_LANES) CBP_EACH_LANE(l) s[l] = cbp_lane[l] < end ? 0 + x[l] : 0;
+    else CBP_EACH_LANE(l) s[l] = 0 + x[l];
+    for (; k + CBP_LANES <= n; k += CBP_LANES) CBP_EACH_LANE(l) s[l] += x[k + l];
+    if (k < n) CBP_EACH_LANE(l) s[l] += cbp_lane[l] < end ? x[k + l] : 0;
     return cbp_lane_tree(s);
 }
 
@@ -65,12 +76,8 @@ static inline T cbp_row_sum(ptrdiff_t n, const T *x)
 
 /* ---- short rows: sixteen of them side by side, tile[k][r] = x[r,k], so that the vectors run across rows ---- */
 
-enum { CBP_TILE_ROWS = 16, CBP_TILE_K = 24 };     /* longer rows fill vectors on their own: measured crossover */
+enum { CBP_TILE_ROWS = 16, CBP_TILE_K = 48 };        /* longer rows fill vectors on their own: measured crossover */
 typedef T cbp_tile[CBP_TILE_K][CBP_TILE_ROWS];
-
-/* For each row of a tile.  The pragmas say: no step depends on another, and make vectors of the loop instead of unrolling
- * it into sixteen scalar steps first. */
-#define CBP_TILE_EACH(r) _Pragma("GCC ivdep") _Pragma("GCC unroll 1") for (int r = 0; r < CBP_TILE_ROWS; r++)
 
 /* K >= 1.  A ragged tile repeats its last row. */
 static inline void cbp_tile_load(ptrdiff_t rows, ptrdiff_t K, const T *x, T (*tile)[CBP_TILE_ROWS])
@@ -92,13 +99,13 @@ static inline void cbp_tile_store(ptrdiff_t rows, ptrdiff_t K, T (*tile)[CBP_TIL
         for (ptrdiff_t k = 0; k < K; k++)
             for (ptrdiff_t r = 0; r < rows; r++) y[r * K + k] = tile[k][r];
 }
-/* y[r] = the sum of row r in the order above (K <= 2 * CBP_LANES: a lane holds at most two elements); uses tile up. */
+/* y[r] = the sum of row r in the order above, lane l being tile[l]; uses tile up. */
 static inline void cbp_tile_sum(ptrdiff_t K, T (*tile)[CBP_TILE_ROWS], T *y)
 {
-    for (ptrdiff_t d = CBP_LANES; d > 0; d /= 2)
-        for (ptrdiff_t l = 0; l < d && l + d < K; l++)
-            CBP_TILE_EACH(r) tile[l][r] += tile[l + d][r];
-    CBP_TILE_EACH(r) y[r] = tile[0][r] + 0;               /* -0 to +0: the lanes started from 0 */
+    for (ptrdiff_t k = CBP_LANES; k < K; k++) CBP_EACH_LANE(r) tile[k % CBP_LANES][r] += tile[k][r];
+    for (ptrdiff_t d = CBP_LANES / 2; d > 0; d /= 2)
+        for (ptrdiff_t l = 0; l < d && l + d < K; l++) CBP_EACH_LANE(r) tile[l][r] += tile[l + d][r];
+    CBP_EACH_LANE(r) y[r] = tile[0][r] + 0;               /* -0 to +0: the lanes started from 0 */
 }
 
 /* ---- maxima: no order to keep, so rows take as many lanes as hide the latency, and a last window that overlaps ---- */
@@ -116,14 +123,12 @@ static inline T cbp_max_end(T m) { return m != m ? CBP_MATH(nan)("") : m + 0; }
 static inline __attribute__((always_inline)) T cbp_max_lanes(const int lanes, ptrdiff_t K, const T *x)
 {
     CBP_ALIGNED T s[64];
-    for (int l = 0; l < lanes; l++) s[l] = x[l];
-    for (ptrdiff_t k = lanes; k < K; k += lanes) {
-        const T *window = x + (k < K - lanes ? k : K - lanes);
-        for (int l = 0; l < lanes; l++) s[l] = cbp_max_step(s[l], window[l]);
-    }
-    for (int d = lanes / 2; d > 0; d /= 2)
+    CBP_EACH(l, lanes) s[l] = cbp_max_step(x[l], x[K - lanes + l]);
+    for (ptrdiff_t k = lanes; k + lanes <= K; k += lanes) CBP_EACH(l, lanes) s[l] = cbp_max_step(s[l], x[k + l]);
+    for (int d = lanes / 2; d >= 8; d /= 2)
         for (int l = 0; l < d; l++) s[l] = cbp_max_step(s[l], s[l + d]);
-    return s[0];
+    for (int l = 0; l < 4; l++) s[l] = cbp_max_step(s[l], s[l + 4]);
+    return cbp_max_step(cbp_max_step(s[0], s[2]), cbp_max_step(s[1], s[3]));
 }
 static inline T cbp_row_max(ptrdiff_t K, const T *x)
 {

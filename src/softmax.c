@@ -15,33 +15,58 @@
 
 static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
-/* Sixteen exponentials of one row, and into its lanes: others += e where e != 1, ones counts the rest. */
-static inline void exp_lanes(const T *x, T m, T *e, T *others, T *ones)
+/* Lanes of the first sixteen exponentials of a block, then of the next: others add up the e that are not 1, ones counts. */
+static inline void first_lanes(const T *e, T *others, T *ones)
 {
-    CBP_TILE_EACH(l) e[l] = cbp_exp(x[l] - m);
-    CBP_TILE_EACH(l) {
+    CBP_EACH_LANE(l) {
+        others[l] = e[l] == 1 ? 0 : e[l];
+        ones[l] = e[l] == 1 ? K(1) : K(0);
+    }
+}
+static inline void add_lanes(const T *e, T *others, T *ones)
+{
+    CBP_EACH_LANE(l) {
         others[l] += e[l] == 1 ? 0 : e[l];
         ones[l] += e[l] == 1 ? K(1) : K(0);
     }
 }
 
+/* Sixteen exponentials into e; or, at the ragged end of a row, n < 16 of them into e (if not NULL) and all of v, where the
+ * lanes beyond n weigh nothing. */
+static inline void exp_lanes(const T *x, T m, T *e)
+{
+    CBP_EACH_LANE(l) e[l] = cbp_exp(x[l] - m);
+}
+static inline void exp_end(ptrdiff_t n, const T *x, T m, T *e, T *v)
+{
+    const T end = (T)n;
+    CBP_EACH_LANE(l) v[l] = cbp_exp((cbp_lane[l] < end ? x[l] : -CBP_INF) - m);
+    if (e) CBP_EACH_LANE(l) if (cbp_lane[l] < end) e[l] = v[l];
+}
+
 /* rest of one long row with maximum m; e (C), if wanted, gets the exponentials. */
 static T row_rest(ptrdiff_t C, const T *x, T m, T *e)
 {
-    CBP_ALIGNED T last[CBP_LANES];
+    CBP_ALIGNED T v[CBP_LANES], others[CBP_LANES], ones[CBP_LANES];
+    const ptrdiff_t keep = e ? CBP_LANES : 0;             /* where exponentials are not wanted all go to one place */
     cbp_counter sums;
     T count = 0;
     sums.count = 0;
     for (ptrdiff_t from = 0; from < C; from += CBP_LANE_BLOCK) {
-        const ptrdiff_t to = min(C, from + CBP_LANE_BLOCK);
-        CBP_ALIGNED T others[CBP_LANES] = {0}, ones[CBP_LANES] = {0};
-        ptrdiff_t c = from;
-        for (; c + CBP_LANES <= to; c += CBP_LANES) exp_lanes(x + c, m, e ? e + c : last, others, ones);
-        if (c < to) {                                        /* the ragged end, filled up with logits of no weight */
-            for (ptrdiff_t l = 0; l < CBP_LANES; l++) last[l] = l < to - c ? x[c + l] : -CBP_INF;
-            exp_lanes(last, m, last, others, ones);
-            if (e)
-                for (ptrdiff_t l = 0; l < to - c; l++) e[c + l] = last[l];
+        const ptrdiff_t n = min(C - from, CBP_LANE_BLOCK);
+        T *at = e ? e + from : v;
+        ptrdiff_t c = CBP_LANES;
+        if (n < CBP_LANES) exp_end(n, x + from, m, e ? at : NULL, v);
+        else exp_lanes(x + from, m, at);
+        first_lanes(n < CBP_LANES ? v : at, others, ones);
+        for (; c + CBP_LANES <= n; c += CBP_LANES) {
+            at += keep;
+            exp_lanes(x + from + c, m, at);
+            add_lanes(at, others, ones);
+        }
+        if (c < n) {
+            exp_end(n - c, x + from + c, m, e ? at + keep : NULL, v);
+            add_lanes(v, others, ones);
         }
         cbp_counter_push(&sums, cbp_lane_tree(others));
         count += cbp_lane_tree(ones);
@@ -55,21 +80,21 @@ static void divide(ptrdiff_t n, T *y, T s)
 }
 
 /* Up to sixteen short rows side by side: the same in every bit.  xs[c][r] in, e[c][r] out. */
-static void tile_rest(ptrdiff_t C, T (*xs)[CBP_TILE_ROWS], T (*e)[CBP_TILE_ROWS], T *max, T *rest)
+static void tile_rest(ptrdiff_t C, T (*xs)[CBP_TILE_ROWS], T (*e)[CBP_TILE_ROWS], T *m, T *rest)
 {
     CBP_ALIGNED cbp_tile others;
-    CBP_ALIGNED T m[CBP_TILE_ROWS], ones[CBP_TILE_ROWS] = {0};
-    CBP_TILE_EACH(r) m[r] = xs[0][r];
-    for (ptrdiff_t c = 1; c < C; c++) CBP_TILE_EACH(r) m[r] = cbp_max_step(m[r], xs[c][r]);
-    for (ptrdiff_t c = 0; c < C; c++) CBP_TILE_EACH(r) e[c][r] = cbp_exp(xs[c][r] - m[r]);
-    for (ptrdiff_t c = 0; c < C; c++)
-        CBP_TILE_EACH(r) {
+    CBP_ALIGNED T ones[CBP_TILE_ROWS];
+    CBP_EACH_LANE(r) m[r] = cbp_max_step(xs[0][r], xs[C - 1][r]);
+    for (ptrdiff_t c = 1; c < C - 1; c++) CBP_EACH_LANE(r) m[r] = cbp_max_step(m[r], xs[c][r]);
+    for (ptrdiff_t c = 0; c < C; c++) CBP_EACH_LANE(r) e[c][r] = cbp_exp(xs[c][r] - m[r]);
+    first_lanes(e[0], others[0], ones);
+    for (ptrdiff_t c = 1; c < C; c++)
+        CBP_EACH_LANE(r) {
             others[c][r] = e[c][r] == 1 ? 0 : e[c][r];
             ones[r] += e[c][r] == 1 ? K(1) : K(0);
         }
     cbp_tile_sum(C, others, rest);
-    CBP_TILE_EACH(r) rest[r] += ones[r] - 1;
-    CBP_TILE_EACH(r) max[r] = m[r];
+    CBP_EACH_LANE(r) rest[r] += ones[r] - 1;
 }
 
 /* The rows of x in batches, rows b .. b + rows - 1 at a time, leaving m[r] and rest[r], and in e the exponentials.
@@ -96,7 +121,7 @@ void CBP_SYM(cbp_softmax)(ptrdiff_t B, ptrdiff_t C, const void *x_, void *y_)
         return;
     }
     SHORT_ROWS(b, rows) {
-        for (ptrdiff_t c = 0; c < C; c++) CBP_TILE_EACH(r) e[c][r] /= 1 + rest[r];
+        for (ptrdiff_t c = 0; c < C; c++) CBP_EACH_LANE(r) e[c][r] /= 1 + rest[r];
         cbp_tile_store(rows, C, e, y + b * C);
     }
 }
@@ -108,15 +133,15 @@ void CBP_SYM(cbp_log_softmax)(ptrdiff_t B, ptrdiff_t C, const void *x_, void *y_
     if (C == 0) return;
     if (C > CBP_TILE_K) {
         LONG_ROWS(b, rows, NULL) {
-            CBP_TILE_EACH(r) rest[r] = cbp_log1p(rest[r]);
+            CBP_EACH_LANE(r) rest[r] = cbp_log1p(rest[r]);
             for (ptrdiff_t r = 0; r < rows; r++)
                 for (ptrdiff_t i = (b + r) * C; i < (b + r + 1) * C; i++) y[i] = (x[i] - m[r]) - rest[r];
         }
         return;
     }
     SHORT_ROWS(b, rows) {
-        CBP_TILE_EACH(r) rest[r] = cbp_log1p(rest[r]);
-        for (ptrdiff_t c = 0; c < C; c++) CBP_TILE_EACH(r) e[c][r] = (xs[c][r] - m[r]) - rest[r];
+        CBP_EACH_LANE(r) rest[r] = cbp_log1p(rest[r]);
+        for (ptrdiff_t c = 0; c < C; c++) CBP_EACH_LANE(r) e[c][r] = (xs[c][r] - m[r]) - rest[r];
         cbp_tile_store(rows, C, e, y + b * C);
     }
 }
@@ -125,7 +150,7 @@ void CBP_SYM(cbp_log_softmax)(ptrdiff_t B, ptrdiff_t C, const void *x_, void *y_
 static void put_logsumexp(ptrdiff_t rows, const T *m, const T *rest, T *y)
 {
     CBP_ALIGNED T v[CBP_TILE_ROWS];
-    CBP_TILE_EACH(r) v[r] = cbp_log1p(rest[r]);
+    CBP_EACH_LANE(r) v[r] = cbp_log1p(rest[r]);
     for (ptrdiff_t r = 0; r < rows; r++) y[r] = m[r] - m[r] == 0 ? m[r] + v[r] : cbp_max_end(m[r]);
 }
 void CBP_SYM(cbp_logsumexp)(ptrdiff_t B, ptrdiff_t C, const void *x_, void *y_)
@@ -145,7 +170,7 @@ void CBP_SYM(cbp_logsumexp)(ptrdiff_t B, ptrdiff_t C, const void *x_, void *y_)
 static void put_loss(ptrdiff_t rows, const int64_t *t, int64_t ignore, const T *xt, const T *m, const T *rest, T *loss)
 {
     CBP_ALIGNED T v[CBP_TILE_ROWS];
-    CBP_TILE_EACH(r) v[r] = cbp_log1p(rest[r]);
+    CBP_EACH_LANE(r) v[r] = cbp_log1p(rest[r]);
     for (ptrdiff_t r = 0; r < rows; r++) loss[r] = t[r] == ignore ? 0 : v[r] - (xt[r] - m[r]);
 }
 static void targets(ptrdiff_t rows, ptrdiff_t C, const T *x, const int64_t *t, int64_t ignore, T *xt)
@@ -173,7 +198,7 @@ cbp_status CBP_SYM(cbp_ce_fwd)(ptrdiff_t B, ptrdiff_t C, const void *x_, const i
             targets(rows, C, x + b * C, t + b, ignore, xt);
             put_loss(rows, t + b, ignore, xt, m, rest, loss + b);
             if (!p) continue;
-            for (ptrdiff_t c = 0; c < C; c++) CBP_TILE_EACH(r) e[c][r] /= 1 + rest[r];
+            for (ptrdiff_t c = 0; c < C; c++) CBP_EACH_LANE(r) e[c][r] /= 1 + rest[r];
             cbp_tile_store(rows, C, e, p + b * C);
         }
     }

@@ -217,13 +217,14 @@ static inline T cbp_sigmoid(T x)
     return cbp_fma(-b, q, b);
 }
 
-/* c sigmoid(a) sigmoid(-a) = c e (1 - q)^2, a >= 0 */
+/* c sigmoid(a) sigmoid(-a), a >= 0: y (1 - y) with y = e - e q. For small e the errors of q are damped, for e near 1
+ * those of y. */
 static inline T cbp_logistic_pdf(T a, T c)
 {
     T s1, s2, p = cbp_exp_two(-cbp_min(a, CBP_DECAY_MAX), 0, &s1, &s2);
     T e1 = cbp_fma(s1, p, s1), e = e1 * s2, q = e / (K(1) + e);
     T y = cbp_fma(-e1, q, e1);
-    return cbp_fma(-y, q, y) * (c * s2);
+    return cbp_fma(-y, y * s2, y) * (c * s2);
 }
 static inline T cbp_sigmoid_slope(T x) { return cbp_logistic_pdf(cbp_abs(x), 1); }
 static inline T cbp_tanh_slope(T x) { return cbp_logistic_pdf(K(2) * cbp_abs(x), 4); }

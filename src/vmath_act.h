@@ -34,10 +34,10 @@ static inline T cbp_erf(T x)
 static inline T cbp_gelu(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GAUSS_MAX), s1, s2, p = cbp_gauss(t, &s1, &s2);
-    T d = t + CBP_GELU_C, d_lo = t - (d - CBP_GELU_C), w = t / d, u = w - CBP_GELU_MID, v = CBP_POLY_GELU(u);
-    v = cbp_fma(v, p, p) + v;
-    T fix = CBP_GELU_FIX(w);                             /* its square: how much d_lo, the rounding of d, weighs */
-    v = cbp_fma(fix * fix, -d_lo, v);
+    T d = cbp_fma(K(2), t, K(2) * CBP_GELU_C), d_lo = cbp_fma(K(2), t, K(2) * CBP_GELU_C - d);
+    T w = t / d, u = w - CBP_GELU_MID, v = CBP_POLY_GELU(u);
+    T o = cbp_fma(K(-2), w, K(1));                       /* d_lo, the rounding of d, weighs about o^3 / (2 C) */
+    v = cbp_fma(o * o, o * (d_lo * (K(-0.5) / CBP_GELU_C)), cbp_fma(v, p, p)) + v;
     w *= s1;
     T y = cbp_fma(w, v, w) * s2;                         /* t Phi(-t) */
     return x > 0 ? x - y : cbp_copysign(y, x);
@@ -47,11 +47,26 @@ static inline T cbp_gelu_slope(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GAUSS_MAX), s1, s2, p = cbp_gauss(t, &s1, &s2);
     T d = (CBP_GELU_T0 - t) + CBP_GELU_T0_LO;
-    T u = t / (t + CBP_GELU_C) - CBP_GELU_MID, v = CBP_POLY_GELU_SLOPE(u);
+    T u = t / (t + CBP_GELU_SLOPE_C) - CBP_GELU_SLOPE_MID, v = CBP_POLY_GELU_SLOPE(u);
     v = cbp_fma(v, p, p) + v;
     d *= K(0.5) * s1;
     T y = cbp_fma(d, v, d) * s2;
     return x > 0 ? K(1) - y : y;
+}
+
+/* a b (1 + p), rounded once but for p's own error */
+static inline T cbp_times_exp(T a, T b, T p)
+{
+    T lo, v = cbp_two_prod(a, b, &lo);
+    return cbp_fma(v, p, lo) + v;
+}
+
+/* a b (1 + p) / (1 + e)^2, 0 <= e <= 1. What 1 + e and its square lose in rounding is taken off p. */
+static inline T cbp_over_square(T a, T b, T p, T e)
+{
+    T c = K(1) + e, c_lo = e - (c - K(1)), sq_lo, sq = cbp_two_prod(c, c, &sq_lo);
+    T inv = cbp_fma(K(-0.5), e, K(0.97));                /* 1 / c, to a few per cent */
+    return cbp_times_exp(a, b, p - cbp_fma(sq_lo, inv, K(2) * c_lo) * inv) / sq;
 }
 
 /* y = t (A + B t^2) in two words */
@@ -69,7 +84,7 @@ static inline T cbp_gelu_tanh_arg(T t, T *y_lo)
 static inline T cbp_gelu_tanh(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GELU_TANH_MAX), lo, y = cbp_gelu_tanh_arg(t, &lo);
-    T s1, s2, p = cbp_exp_two(-y, lo, &s1, &s2), s = s1 * s2, e = cbp_fma(s, p, s), q = e / (K(1) + e);
+    T s1, s2, p = cbp_exp_two(-y, lo, &s1, &s2), s = s1 * s2, q = cbp_fma(s, p, s) / cbp_fma(s, p, K(1) + s);
     T v = t * s1;
     v = cbp_fma(v, p, v);                                /* t e */
     v = cbp_fma(-v, q, v) * s2;                          /* t e / (1 + e) */
@@ -81,23 +96,23 @@ static inline T cbp_gelu_tanh(T x)
 static inline T cbp_gelu_tanh_slope(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GELU_TANH_MAX), lo, y = cbp_gelu_tanh_arg(t, &lo);
-    T d = t - CBP_GT_T0, g = cbp_fma(t, t + CBP_GT_T0, CBP_GT_T0 * CBP_GT_T0);
+    T d = t - CBP_GT_T0, d_lo = (t - d) - CBP_GT_T0, g = cbp_fma(t, t + CBP_GT_T0, CBP_GT_T0 * CBP_GT_T0);
     T m = d * cbp_fma(CBP_GT_B, g, CBP_GT_A);            /* y - Y0, relatively accurate ... */
     T e_lo, yd = cbp_two_sum(y, -CBP_GT_Y0, &e_lo);
     lo = (yd - m) + (e_lo + (lo - CBP_GT_Y0_LO));        /* ... and what it misses, absolutely accurate */
     T s1, s2, p = cbp_exp_two(-m, lo, &s1, &s2), s = s1 * s2;
-    T e = cbp_fma(s, p, s) * CBP_GT_E0, q = e / (K(1) + e), k = q * (K(2) - q);
+    T se = s * CBP_GT_E0, e = cbp_fma(se, p, se);
     T h = cbp_fma(CBP_GT_E0, cbp_fma(s, p, s - K(1)), CBP_GT_ETA);
-    h = cbp_fma(-d, cbp_fma(K(3) * CBP_GT_B, g, CBP_GT_A), h);
-    T v = CBP_GT_E0 * s1 * h;
-    v = cbp_fma(v, cbp_fma(-k, p, p) - k, v) * s2;       /* times (1 + p) (1 - q)^2 */
+    T k = cbp_fma(K(3) * CBP_GT_B, g, CBP_GT_A);
+    h = cbp_fma(-d, k, cbp_fma(-d_lo, k, h));
+    T v = cbp_over_square(CBP_GT_E0 * s1, h, p, e) * s2;
     return x > 0 ? K(1) - v : v;
 }
 
 static inline T cbp_silu(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, 0, &s1, &s2), s = s1 * s2;
-    T e = cbp_fma(s, p, s), q = e / (K(1) + e), v = t * s1;
+    T q = cbp_fma(s, p, s) / cbp_fma(s, p, K(1) + s), v = t * s1;
     v = cbp_fma(v, p, v);                                /* t e */
     v = cbp_fma(-v, q, v) * s2;                          /* t e / (1 + e) */
     return x > 0 ? x - v : cbp_copysign(v, x);
@@ -109,25 +124,23 @@ static inline T cbp_silu_slope(T x)
     const T e0 = CBP_SILU_T0 - K(1);
     T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), lo, d = cbp_two_sum(CBP_SILU_T0, -t, &lo);
     T s1, s2, p = cbp_exp_two(d, -CBP_SILU_OFF - lo, &s1, &s2), s = s1 * s2;
-    T e = cbp_fma(s, p, s) * e0, q = e / (K(1) + e), k = q * (K(2) - q);
+    T se = s * e0, e = cbp_fma(se, p, se);
     T h = cbp_fma(e0, cbp_fma(s, p, s - K(1)), lo) + d;
-    T v = e0 * s1 * h;
-    v = cbp_fma(v, cbp_fma(-k, p, p) - k, v) * s2;       /* times (1 + p) (1 - q)^2 */
+    T v = cbp_over_square(e0 * s1, h, p, e) * s2;
     return x > 0 ? K(1) - v : v;
 }
 
 /* tanh(log(1 + w)) = n / (1 + n), n = w + w^2/2, w = exp(x). With e = exp(-|x|):
- * left, w = e: e (1 + e/2) (1 - q), q = n / (1 + n);  right, w = 1/e: 1 - q, q = e^2 / (e^2 + e + 1/2). */
+ * left, w = e: e (1 + e/2) / (1 + n), what 1 + n loses taken off the numerator;  right, w = 1/e: 1 - e^2 / (e^2 + e + 1/2). */
 static inline T cbp_mish(T x)
 {
-    T a = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-a, 0, &s1, &s2), s = s1 * s2;
-    T e = cbp_fma(s, p, s), half = K(0.5) * e, n = cbp_fma(e, half, e), e2 = e * e, b = a * s1;
-    b = cbp_fma(b, p, b);                                /* a e */
-    T q = (x > 0 ? e2 : n) / (x > 0 ? e2 + (e + K(0.5)) : K(1) + n);
-    T u = x > 0 ? q : cbp_fma(q, K(1) + half, -half);    /* (1 + e/2) (1 - q) = 1 - u */
-    b = x > 0 ? x : b;
-    T y = cbp_fma(-b, u, b);
-    return x > 0 ? y : cbp_copysign(y * s2, x);
+    T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, 0, &s1, &s2), s = s1 * s2;
+    T e = cbp_fma(s, p, s), half = K(0.5) * e, e2 = e * e, v = t * s1;
+    T a = K(1) + e, a_lo = e - (a - K(1)), d = cbp_fma(e, half, a), d_lo = cbp_fma(e, half, a - d) + a_lo;
+    T inv = cbp_fma(K(-0.62), e, K(0.98));               /* 1 / d, to a few per cent */
+    v = cbp_fma(v, cbp_fma(p, half, cbp_fma(-d_lo, inv, half)) + p, v);
+    T q = (x > 0 ? e2 : v) / (x > 0 ? e2 + (e + K(0.5)) : d);
+    return x > 0 ? cbp_fma(-t, q, x) : cbp_copysign(q * s2, x);
 }
 
 /* With D = 1 + w + w^2/2: left, mish' = w h / D^2, 4 h = w^3 + 4 w^2 + 6 w + 4 + 4 x (1 + w). Around X0: w = W0 (1 + m),
@@ -138,15 +151,15 @@ static inline T cbp_mish_slope(T x)
     T c = cbp_max(cbp_min(x, CBP_MISH_MAX), -CBP_DECAY_MAX), lo, d = cbp_two_sum(c, -CBP_MISH_X0, &lo);
     lo -= CBP_MISH_X0_LO;
     T s1, s2, p = cbp_exp_two(d, -lo, &s1, &s2), s = s1 * s2;
-    T m = cbp_fma(s, p, s - K(1)), w = cbp_fma(s, p, s) * CBP_MISH_W0, half = K(0.5) * w;
+    T m = cbp_fma(s, p, s - K(1)), sw = s * CBP_MISH_W0, w = cbp_fma(sw, p, sw), half = K(0.5) * w;
     T a = K(1) + w, a_lo = w - (a - K(1));
     T den = cbp_fma(w, half, a), den_lo = cbp_fma(w, half, a - den) + a_lo;
     T sq_lo, sq = cbp_two_prod(den, den, &sq_lo);
     T inv = cbp_fma(w, cbp_fma(w, K(0.33), K(-0.93)), K(1));                /* 1 / D to a few per cent */
     p -= cbp_fma(sq_lo, inv, K(2) * den_lo) * inv;
     T h = cbp_fma(m, CBP_P2(m, CBP_MISH_C0, CBP_MISH_C1, CBP_MISH_C2), cbp_fma(lo, a, cbp_fma(d, a_lo, CBP_MISH_ETA)));
-    h = cbp_fma(d, a, h) * (CBP_MISH_W0 * s1);
-    T num = x > 0 ? cbp_fma(c * w, a, -den) : cbp_fma(h, p, h);
+    h = cbp_fma(d, a, h);
+    T num = x > 0 ? cbp_fma(c * w, a, -den) : cbp_times_exp(CBP_MISH_W0 * s1, h, p);
     T y = num / sq;
     return x > 0 ? K(1) + y : y * s2;
 }

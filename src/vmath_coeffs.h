@@ -32,6 +32,7 @@
 #define CBP_P20(x, a, ...) cbp_fma(x, CBP_P19(x, __VA_ARGS__), a)
 #define CBP_P21(x, a, ...) cbp_fma(x, CBP_P20(x, __VA_ARGS__), a)
 #define CBP_P22(x, a, ...) cbp_fma(x, CBP_P21(x, __VA_ARGS__), a)
+#define CBP_P23(x, a, ...) cbp_fma(x, CBP_P22(x, __VA_ARGS__), a)
 
 #if CBP_BITS == 32
 
@@ -70,13 +71,16 @@
 #define CBP_ERFC_MID 2.25f
 #define CBP_POLY_ERFC(u) CBP_P8(u, 0x1.d9449ap-3f, -0x1.6a6558p-4f, 0x1.0645880p-5f, -0x1.6aa474p-7f, 0x1.baa7b4p-9f, \
     -0x1.59b124p-10f, 0x1.0b2676p-11f, 0x1.80244p-13f, 0x1.445f8cp-13f)
-/* Phi(-t) = exp(-t^2/2) (1 + P(u)) / (t + 4), u = t / (t + 4) - 0.375, 0 <= t <= 15: 2^-26.6 */
-#define CBP_GELU_C 4.0f
-#define CBP_GELU_MID 0.375f
-#define CBP_GELU_FIX(w) (0.5f - 0.78f * (w))
-#define CBP_POLY_GELU(u) CBP_P10(u, -0x1.0bd428p-4f, -0x1.ae40aap+0f, 0x1.19eadp+1f, -0x1.005796p+1f, 0x1.0d3eb6p+0f, \
-    -0x1.9dec12p-7f, -0x1.7d9d4ap-2f, 0x1.c0a986p-4f, 0x1.32494ep-3f, -0x1.5d0a9ap-5f, -0x1.52a27p-4f)
-/* gelu'(-t) = exp(-t^2/2) (t0 - t) (1 + P(u)) / 2, the same u and range, t0 the zero of gelu': 2^-30.1 */
+/* Phi(-t) = exp(-t^2/2) (1 + P(u)) / (2 t + 6), u = t / (2 t + 6) - 0.20751953125, 0 <= t <= 14.5: 2^-29.1.
+ * (1 + P runs from 3 down to 0.8, so its rounding is harmless. The middle was searched for a value that T holds
+ * almost exactly.) */
+#define CBP_GELU_C 3.0f
+#define CBP_GELU_MID 0.20751953125f
+#define CBP_POLY_GELU(u) CBP_P10(u, 0x1.4a3bdap-1f, -0x1.2ec716p+2f, 0x1.0204eap+3f, -0x1.397c8cp+2f, -0x1.028758p+3f, \
+    0x1.60562cp+3f, 0x1.07bdb8p+4f, -0x1.36f008p+4f, -0x1.8bd9d8p+5f, 0x1.3879d6p+4f, 0x1.d6442ep+6f)
+/* gelu'(-t) = exp(-t^2/2) (t0 - t) (1 + P(u)) / 2, u = t / (t + 4) - 0.375, 0 <= t <= 15, t0 the zero of gelu': 2^-30.1 */
+#define CBP_GELU_SLOPE_C 4.0f
+#define CBP_GELU_SLOPE_MID 0.375f
 #define CBP_GELU_T0 0x1.80ead2p-1f
 #define CBP_GELU_T0_LO -0x1.a03fd4p-27f
 #define CBP_POLY_GELU_SLOPE(u) CBP_P9(u, -0x1.f804dep-7f, -0x1.1dad54p-1f, 0x1.5d9e94p-1f, -0x1.3c7892p-1f, \
@@ -147,16 +151,18 @@
     0x1.972ac48d75de3p-19, -0x1.76e5c4a7328d3p-21, 0x1.55757cd012914p-23, -0x1.e8ca9ae00fe12p-26, 0x1.5a5bfdf5c5862p-27, \
     -0x1.7d708b881e297p-29, -0x1.becc04fdd48afp-30, -0x1.dfcea93d57d05p-31, 0x1.c73e09ab3f662p-35, 0x1.6d7f641b41a74p-33, \
     0x1.3fd61f1724761p-34, 0x1.f3362ffcf0f55p-37, 0x1.565249a101d35p-40)
-/* u = t / (t + 5) - 0.4375, 0 <= t <= 39: 2^-56.4 */
-#define CBP_GELU_C 5.0
-#define CBP_GELU_MID 0.4375
-#define CBP_GELU_FIX(w) (0.447 - 0.834 * (w))
-#define CBP_POLY_GELU(u) CBP_P22(u, -0x1.1d29ef2ae5854p-3, -0x1.9c4e1625de1a6p+0, 0x1.427269ff2031dp+1, \
-    -0x1.a176ba352f726p+1, 0x1.b4cd4e419f337p+1, -0x1.5e96807fa941ap+1, 0x1.7865ebc79dce5p+0, -0x1.ecb0ecaa95927p-3, \
-    -0x1.781d5681422efp-2, 0x1.2addad8d2cf3ep-2, 0x1.887a84c979ccep-6, -0x1.1dc35a8c590c0p-3, 0x1.c548d1a109fbep-6, \
-    0x1.07228a6c649e9p-4, -0x1.7f6a62f6acf08p-6, -0x1.11f6eb47e44c6p-5, 0x1.c9cb9406ab6aep-7, 0x1.4657f280fd386p-6, \
-    -0x1.dcc6010a19b89p-8, -0x1.83c46de3145efp-7, 0x1.dc631ea1349ebp-9, 0x1.37f96a7468a6ep-8, -0x1.a4c4b289adbe6p-10)
-/* 2^-56.6 */
+/* u = t / (2 t + 8) - 0.210205078125, 0 <= t <= 38.6: 2^-59.0 */
+#define CBP_GELU_C 4.0
+#define CBP_GELU_MID 0.210205078125
+#define CBP_POLY_GELU(u) CBP_P23(u, 0x1.735acd6605bp-1, -0x1.7e1dab9b4e465p+2, 0x1.f1505b4c56c29p+3, \
+    -0x1.d004dc65b687p+4, 0x1.09a45393b91cbp+5, -0x1.bd52f8c22aca3p+2, -0x1.4fed1a9f76939p+5, 0x1.49dfac3a27adap+5, \
+    0x1.cd2cc3eee6f9p+5, -0x1.7e2a51d7d1e7fp+6, -0x1.d68e9cd9407dap+6, 0x1.8e74001038036p+7, 0x1.508cc56ced3ddp+8, \
+    -0x1.594e330598557p+8, -0x1.0b0e8a931178cp+10, 0x1.5ba0bb4cb82a6p+7, 0x1.85cf274bba08fp+11, 0x1.2cd69d5d962dbp+11, \
+    -0x1.b86df715667c4p+12, -0x1.d55945a628daap+13, 0x1.0fb268de3877p+13, 0x1.9a40e6305e4bfp+15, \
+    0x1.bca616caf2358p+10, -0x1.76df506ccfdep+16)
+/* u = t / (t + 5) - 0.4375, 0 <= t <= 39: 2^-56.6 */
+#define CBP_GELU_SLOPE_C 5.0
+#define CBP_GELU_SLOPE_MID 0.4375
 #define CBP_GELU_T0 0x1.80ead197f00b4p-1
 #define CBP_GELU_T0_LO -0x1.13e74c58cada8p-56
 #define CBP_POLY_GELU_SLOPE(u) CBP_P21(u, -0x1.298a4a85eb28cp-4, -0x1.b52d670fb8067p-2, 0x1.35ccf839e5bdep-1, \

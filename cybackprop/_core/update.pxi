@@ -35,45 +35,47 @@ def flatten(parameters):
     return moved
 
 
-def update(str row, list parameters, list moments, hyper):
+def update(str row, list groups, dict steps, dict new_steps):
     """One step of an optimizer row: parameters with a gradient change in place, as do their moments.
+
+    Everything is checked before anything changes, and no Python code runs in between: a signal finds the step whole.
 
     Parameters
     ----------
     row : str
         Name in optim.def.
-    parameters : list of Parameter
-    moments : list of (list of Parameter, or None)
-        One list a moment of the row, in the order of parameters; None turns that part of the rule off.
-    hyper : sequence of float
-        In the row's order.
+    groups : list of (parameters, moments, hyper)
+        parameters: list of Parameter, each with a gradient.  moments: one list a moment of the row, in the order of
+        the parameters; None turns that part of the rule off.  hyper: numbers in the row's order.
+    steps, new_steps : dict
+        steps.update(new_steps) happens with the update.
     """
     cdef double h[16]
-    cdef int i, k, place = optimizers[row], n_moments = cbp_optim_rows[place].moments
+    cdef int i, j, k, place = optimizers[row]
     cdef void *m[3]
     cdef Parameter p, moment
     cdef Tensor g
-    cdef Py_ssize_t n = len(parameters)
-    if len(moments) != n_moments or len(hyper) > 16:
-        raise ValueError(f"{row}: {n_moments} moments wanted, {len(moments)} given")
-    for i, value in enumerate(hyper):
-        h[i] = value
-    # everything is checked before anything changes
-    for p in parameters:
-        g = p.grad_
-        if g is not None and (g.a.dtype != p.a.dtype or not same_shape(g.a, p.a)):
-            raise ShapeError(f"{row}: the gradient is {g.dtype} {g.shape}, its parameter {p.dtype} {p.shape}")
+    for parameters, moments, hyper in groups:
+        if len(moments) != cbp_optim_rows[place].moments or len(hyper) > 16:
+            raise ValueError(f"{row}: {cbp_optim_rows[place].moments} moments wanted, {len(moments)} given")
+        for p in parameters:
+            g = p.grad_
+            if g is None or g.a.dtype != p.a.dtype or not same_shape(g.a, p.a):
+                raise ShapeError(f"{row}: the gradient of a parameter of shape {p.shape} is missing or does not fit")
+        [float(x) for x in hyper]
     written_by = row + ".step" + caller_place(0)
-    for i in range(n):
-        p = parameters[i]
-        g = p.grad_
-        if g is None:
-            continue
-        for k in range(3):
-            m[k] = NULL
-            if k < n_moments and moments[k] is not None:
-                moment = moments[k][i]
-                m[k] = moment.a.data
-                moment.a.version += 1
-        cbp_active[p.a.dtype].optim_step[place](p.a.size, p.a.data, g.a.data, m[0], m[1], m[2], h)
-        note_write(p.a, written_by)
+    for parameters, moments, hyper in groups:
+        for j in range(len(hyper)):
+            h[j] = hyper[j]
+        for i in range(len(parameters)):
+            p = parameters[i]
+            g = p.grad_
+            for k in range(3):
+                m[k] = NULL
+                if k < len(moments) and moments[k] is not None:
+                    moment = moments[k][i]
+                    m[k] = moment.a.data
+                    moment.a.version += 1
+            cbp_active[p.a.dtype].optim_step[place](p.a.size, p.a.data, g.a.data, m[0], m[1], m[2], h)
+            note_write(p.a, written_by)
+    steps.update(new_steps)

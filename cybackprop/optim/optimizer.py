@@ -1,0 +1,166 @@
+"""Optimizer: groups of parameters, their moments, and one call into the kernels a step."""
+
+import numpy as np
+
+from cybackprop._core import engine
+from cybackprop._core.engine import Parameter
+from cybackprop.errors import ShapeError
+
+ALIASES = {"learning_rate": "lr", "epsilon": "eps"}
+
+
+class Optimizer:
+    """What all optimizers share; the rules are rows of ``src/optim.def``.
+
+    The first optimizer that takes a set of parameters lays them into one flat store.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dicts with "params" and options of their own
+    options : dict
+        Defaults of the options.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        "params" and the options of each group; change ``group["lr"]`` at any time.
+    """
+
+    row: str
+    switches: tuple = ()                 # options that turn the row's optional moments on, in the moments' order
+
+    def __init__(self, params, options):
+        params = list(params)
+        if not params:
+            raise ValueError(f"{type(self).__name__}: no parameters were given")
+        self.defaults = options
+        self.param_groups = []
+        self.steps = {}                  # id of parameter -> updates so far
+        self.moments = {}                # id of parameter -> [Parameter or None, ...]
+        self.hyper, self.moment_names, self.always = engine.optimizer_facts()[self.row]
+        for group in params if isinstance(params[0], dict) else [{"params": params}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, group):
+        """Take more parameters, with options of their own."""
+        group = {ALIASES.get(k, k): v for k, v in group.items()}
+        members = group.pop("params", [])
+        members = [members] if isinstance(members, Parameter) else list(members)
+        unknown = [k for k in group if k not in self.defaults]
+        if unknown:
+            raise TypeError(f"{type(self).__name__}: unknown options {unknown}; there are {list(self.defaults)}")
+        for p in members:
+            if not isinstance(p, Parameter):
+                raise TypeError(f"{type(self).__name__}: a Parameter is needed, not {type(p).__name__}")
+            if id(p) in self.steps:
+                raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is in two groups")
+        group = {**self.defaults, **group, "params": members}
+        self.check(group)
+        for dtype in ("float32", "float64"):
+            engine.flatten([p for p in members if p.dtype == dtype])
+        for p in members:
+            self.steps[id(p)] = 0
+            self.moments[id(p)] = self.new_moments(group, p)
+        for dtype in ("float32", "float64"):
+            engine.flatten([m for p in members if p.dtype == dtype for m in self.moments[id(p)] if m is not None])
+        self.param_groups.append(group)
+
+    def check(self, group):
+        """Refuse options that make no sense; subclasses add theirs."""
+        for name in ("lr", "weight_decay", "eps", "momentum"):
+            if name in group and not group[name] >= 0:
+                raise ValueError(f"{type(self).__name__}: {name} is {group[name]}, it must not be negative")
+        for i, beta in enumerate(group.get("betas", ())):
+            if not 0 <= beta < 1:
+                raise ValueError(f"{type(self).__name__}: betas[{i}] is {beta}, it must be in [0, 1)")
+
+    def new_moments(self, group, p):
+        """Zeros for each moment the rule has under these options."""
+        on = [i < self.always or bool(group[self.switches[i - self.always]]) for i in range(len(self.moment_names))]
+        return [Parameter(np.zeros(p.shape, p.dtype), requires_grad=False) if wanted else None for wanted in on]
+
+    def values(self, group, t):
+        """The row's hyper-parameters at step t, by name; subclasses add what they compute."""
+        return {"scale": 1.0, **group}
+
+    def step(self):
+        """Update every parameter that has a gradient.  A failed call changes nothing."""
+        calls, new_steps = [], {}
+        for group in self.param_groups:
+            for (t, decays), members in self._buckets(group).items():
+                values = self.values(group, t)
+                if not decays and "weight_decay" in values:
+                    values["weight_decay"] = 0.0
+                moments = [None if column[0] is None else list(column)
+                           for column in zip(*(self.moments[id(p)] for p in members), strict=True)]
+                calls.append((members, moments, [float(values[name]) for name in self.hyper]))
+                new_steps.update({id(p): t for p in members})
+        engine.update(self.row, calls, self.steps, new_steps)
+
+    def _buckets(self, group):
+        """Parameters with a gradient by (their step, whether weight decay applies)."""
+        buckets = {}
+        for p in group["params"]:
+            if p.grad is not None:
+                decays = group.get("decay_bias", True) or p.ndim > 1
+                buckets.setdefault((self.steps[id(p)] + 1, decays), []).append(p)
+        return buckets
+
+    def zero_grad(self):
+        """Forget the gradients."""
+        for p in self.parameters():
+            p.grad = None
+
+    def parameters(self):
+        """All parameters, group by group."""
+        return [p for group in self.param_groups for p in group["params"]]
+
+    # ---- state
+
+    def state_dict(self):
+        """{"groups": options, "steps": [...], "moments": {name: [array or None, ...]}}, in the order of parameters."""
+        members = self.parameters()
+        return {
+            "groups": [{k: v for k, v in g.items() if k != "params"} for g in self.param_groups],
+            "steps": [self.steps[id(p)] for p in members],
+            "moments": {name: [None if self.moments[id(p)][i] is None else np.array(self.moments[id(p)][i])
+                               for p in members] for i, name in enumerate(self.moment_names)},
+        }
+
+    def load_state_dict(self, state):
+        """Take over what `state_dict` gave; everything is checked before anything changes."""
+        members = self.parameters()
+        if len(state["groups"]) != len(self.param_groups) or len(state["steps"]) != len(members):
+            raise ValueError(f"load_state_dict: the state has {len(state['groups'])} groups and {len(state['steps'])} "
+                             f"parameters, the optimizer {len(self.param_groups)} and {len(members)}")
+        todo = []
+        for i, name in enumerate(self.moment_names):
+            for p, value in zip(members, state["moments"][name], strict=True):
+                moment = self.moments[id(p)][i]
+                if (moment is None) != (value is None) or (value is not None and np.shape(value) != p.shape):
+                    raise ShapeError(f"load_state_dict: {name} does not fit a parameter of shape {p.shape}")
+                if value is not None:
+                    todo.append((moment, value))
+        for moment, value in todo:
+            moment.assign(value)
+        for group, options in zip(self.param_groups, state["groups"], strict=True):
+            group.update({k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
+        self.steps = {id(p): int(t) for p, t in zip(members, state["steps"], strict=True)}
+
+    def __repr__(self):
+        n = len(self.parameters())
+        options = ", ".join(f"{k}={v}" for k, v in self.param_groups[0].items() if k != "params")
+        return f"{type(self).__name__}({n} parameters, {options})"
+
+
+def resolve(name, options, defaults):
+    """Options with their aliases resolved and defaults filled in; both spellings at once are an error."""
+    out = dict(defaults)
+    for key, value in options.items():
+        own = ALIASES.get(key, key)
+        if own not in defaults:
+            raise TypeError(f"{name}: unknown option {key!r}; there are {', '.join(defaults)}")
+        if own != key and own in options:
+            raise TypeError(f"{name}: {key} and {own} are the same option; give one")
+        out[own] = value
+    return out
