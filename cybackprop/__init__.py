@@ -12,6 +12,7 @@ from cybackprop._core.engine import (  # noqa: F401
     set_num_threads,
     structure_version,
 )
+from cybackprop._version import __version__  # noqa: F401
 from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError  # noqa: F401
 
 try:
@@ -19,8 +20,9 @@ try:
 except ValueError as _error:
     raise ImportError(str(_error)) from None
 
+from cybackprop import config as _config  # noqa: E402, F401
+from cybackprop import nn, optim, train  # noqa: E402, F401
 from cybackprop import ops as _ops  # noqa: E402
 from cybackprop import transforms as _transforms  # noqa: E402, F401
 
 globals().update(_ops.public_functions)
-__version__ = "0.1.0"

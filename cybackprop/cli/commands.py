@@ -41,7 +41,7 @@ class _Rate(click.ParamType):
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(cb.__version__, package_name="cybackprop")
+@click.version_option(cb.__version__)
 def cybackprop():
     """Train small neural networks on the CPU, and use them."""
 

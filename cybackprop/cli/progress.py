@@ -5,7 +5,7 @@ import time
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from cybackprop.cli.errors import CommandError
 from cybackprop.train import Callback
@@ -62,7 +62,7 @@ class _Bar(_Lines):
     def __init__(self, epochs, steps, score, console):
         super().__init__(epochs, score)
         epoch, text = TextColumn("epoch {task.fields[done]}/" + str(epochs)), TextColumn("{task.fields[text]}")
-        self.progress = Progress(epoch, BarColumn(None), text, TimeRemainingColumn(), console=console, expand=True)
+        self.progress = Progress(epoch, BarColumn(None), text, console=console, expand=True)
         self.task = self.progress.add_task("", total=epochs * steps, done=0, text="")
         self.steps = steps
         self.drawn = 0.0

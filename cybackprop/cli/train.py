@@ -1,5 +1,6 @@
 """The command `train`."""
 
+import itertools
 import math
 import os
 import shlex
@@ -20,6 +21,7 @@ from cybackprop.io import check_writable
 from cybackprop.train import EarlyStopping, Trainer
 
 _PATIENCE = 10
+_WEIGHTS_MAX = 100_000_000  # 1.6 GB with gradients and Adam's moments
 
 
 def run(data, target, hidden, activation, epochs, batch_size, lr, optimizer, out, seed, threads, plot):
@@ -41,6 +43,7 @@ def run(data, target, hidden, activation, epochs, batch_size, lr, optimizer, out
         cb.set_num_threads(threads)
     cb.seed(seed)
     sizes = (len(columns.features), *hidden, columns.outputs)
+    _refuse_huge(sizes)
     model = modelfile.build(sizes, activation)
     opt = make_optimizer(model.parameters())
     click.echo(f"{data}: {wording.task(columns)}")
@@ -69,6 +72,12 @@ def run(data, target, hidden, activation, epochs, batch_size, lr, optimizer, out
     click.echo(f"next: {shlex.join(['cybackprop', 'predict', out, data])}")
 
 
+def _refuse_huge(sizes):
+    count = sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(sizes))
+    if count > _WEIGHTS_MAX:
+        raise CommandError(f"a network {'-'.join(map(str, sizes))} has {count:,} weights; at most {_WEIGHTS_MAX:,} fit")
+
+
 def _goal(columns):
     if columns.classes is None:
         return {"loss": "mse"}
@@ -77,8 +86,8 @@ def _goal(columns):
 
 def _validation_score(columns):
     if columns.classes is None:
-        return lambda logs: f"validation RMSE {math.sqrt(logs['val_loss']) * columns.target_scale:.4g}"
-    return lambda logs: f"validation accuracy {logs['val_accuracy']:.1%}"
+        return lambda logs: f"val. RMSE {math.sqrt(logs['val_loss']) * columns.target_scale:.4g}"
+    return lambda logs: f"val. accuracy {logs['val_accuracy']:.1%}"
 
 
 def _ending(history, epochs, seconds):

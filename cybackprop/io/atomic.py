@@ -39,16 +39,21 @@ def atomic_write(path, chunks):
     path, old = _target(path)
     folder = os.path.dirname(path)
     _remove_orphans(folder)
-    with _temporary(folder) as temp:
-        with _created(temp) as file:
-            if old is not None and hasattr(os, "fchmod"):
-                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temp, path)
-    _sync_folder(folder)
+    try:
+        with _temporary(folder) as temp:
+            with _created(temp) as file:
+                if old is not None and hasattr(os, "fchmod"):
+                    os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temp, path)
+        _sync_folder(folder)
+    except OSError as error:
+        if error.filename is None:  # a full disk doesn't say whose file it stopped
+            error.filename = path
+        raise
 
 
 def check_writable(path):

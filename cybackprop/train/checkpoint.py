@@ -1,0 +1,49 @@
+"""A training run as one file: parameters, moments, counters, position, callbacks; exact to the bit."""
+
+import json
+
+import numpy as np
+
+from cybackprop.errors import ModelFileError
+from cybackprop.io import load_tensors, save_tensors
+
+KEY = "cybackprop.trainer"
+
+
+def split(prefix, tree, arrays):
+    """JSON-able twin of a nest; arrays move to `arrays` by name and leave {"array": name} behind."""
+    if isinstance(tree, np.ndarray):
+        arrays[prefix] = tree
+        return {"array": prefix}
+    if isinstance(tree, dict):
+        return {"dict": {k: split(f"{prefix}/{k}", v, arrays) for k, v in tree.items()}}
+    if isinstance(tree, (list, tuple)):
+        return [split(f"{prefix}/{i}", v, arrays) for i, v in enumerate(tree)]
+    if isinstance(tree, np.generic):
+        return tree.item()
+    return tree
+
+
+def join(tree, arrays):
+    """The nest that `split` took apart."""
+    if isinstance(tree, dict):
+        return arrays[tree["array"]] if "array" in tree else {k: join(v, arrays) for k, v in tree["dict"].items()}
+    return [join(v, arrays) for v in tree] if isinstance(tree, list) else tree
+
+
+def save(path, state):
+    """Write the state of a trainer."""
+    arrays = {}
+    tree = split("state", state, arrays)
+    save_tensors(path, arrays, {KEY: json.dumps(tree)})
+
+
+def load(path):
+    """Read what `save` wrote; ModelFileError for anything else."""
+    arrays, metadata = load_tensors(path)
+    if KEY not in metadata:
+        raise ModelFileError(f"{path} holds tensors but no training run; Trainer.save writes those")
+    try:
+        return join(json.loads(metadata[KEY]), arrays)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} holds a damaged training run ({type(error).__name__}: {error})") from None

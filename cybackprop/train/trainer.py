@@ -1,0 +1,275 @@
+"""Trainer: the loop over epochs and batches."""
+
+import time
+
+import numpy as np
+
+from cybackprop._core.engine import no_grad, tensor
+from cybackprop.errors import ShapeError
+from cybackprop.nn.losses import LOSSES
+from cybackprop.ops.random import Generator, default_rng
+from cybackprop.train import checkpoint
+from cybackprop.train.callbacks import Callback, History
+from cybackprop.train.metrics import METRICS
+
+
+def _named(value, table, what):
+    """A function of what users pass: itself, or its name."""
+    if callable(value):
+        return value
+    if value not in table:
+        raise ValueError(f"Trainer: no {what} is called {value!r}; there are {', '.join(table)}, or pass a function")
+    return table[value]
+
+
+class Trainer:
+    """Trains a model.
+
+    Parameters
+    ----------
+    model : Module
+    loss : str or callable
+        "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or a function (predictions, targets) -> tensor.
+    optimizer : Optimizer
+    seed : int
+        Of the order of the batches.
+    metrics : sequence of str or callable
+        "accuracy", or functions (predictions, targets) -> float of NumPy arrays.
+    schedule : Schedule, optional
+        Advances once an epoch.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> from cybackprop import nn, optim, train
+    >>> cb.seed(0)
+    >>> X = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    >>> model = nn.Sequential(nn.Dense(2, 16, activation="tanh"), nn.Dense(16, 2))
+    >>> trainer = train.Trainer(model, loss="cross_entropy", optimizer=optim.Adam(model.parameters(), lr=0.05))
+    >>> history = trainer.fit(X, [0, 1, 1, 0], epochs=100, batch_size=4)
+    >>> trainer.predict(X).argmax(1).tolist()
+    [0, 1, 1, 0]
+    """
+
+    def __init__(self, model, loss, optimizer, seed=0, metrics=(), schedule=None):
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.loss = _named(loss, LOSSES, "loss")
+        self.metrics = {m if isinstance(m, str) else m.__name__: _named(m, METRICS, "metric") for m in metrics}
+        self.rng = Generator(seed)
+        self.history = History()
+        self.stop_training = False
+        self.step = 0                    # optimizer steps of all fits
+        self.epochs = 0                  # finished epochs of all fits
+        self.unfinished = False          # whether the last fit stopped before its epochs were over
+        self._plan_epoch = 0             # epochs of the current plan that are over
+        self._batch = 0                  # batches of the current epoch that are over
+        self._order_at = None            # where in the stream the current epoch's order was drawn
+        self._sum = (0.0, 0)             # loss of the current epoch so far, samples
+        self._callback_states = []
+
+    def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, callbacks=(), max_steps=None):
+        """Train.
+
+        Parameters
+        ----------
+        X, y : array-like, first axis samples
+            X is cast to the model's dtype.
+        epochs : int
+        batch_size : int
+            The last batch of an epoch holds what is left.
+        validation_data : (X, y), optional
+            Evaluated after each epoch: "val_loss", "val_..." in the logs.
+        callbacks : sequence of Callback
+        max_steps : int, optional
+            Stop after that many optimizer steps; the next fit with the same arguments goes on from there, as it does
+            after Ctrl-C or after `Trainer.load`.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ShapeError
+            X and y differ in length, or are empty.
+        """
+        X, y = self._inputs(X), self._targets(y)
+        self._check(X, y, epochs, batch_size, max_steps)
+        if validation_data is not None:
+            validation_data = self._inputs(validation_data[0]), self._targets(validation_data[1])
+            self._check(*validation_data, 1, 1, None)
+        callbacks = [self.history, *callbacks]
+        self._hand_over(callbacks)
+        watchers = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+        self.stop_training, self.unfinished = False, True
+        last = None if max_steps is None else self.step + max_steps
+        for c in callbacks:
+            c.on_train_begin(self)
+        try:
+            while self._plan_epoch < epochs and not self.stop_training:
+                if not self._epoch(X, y, batch_size, callbacks, watchers, validation_data, last):
+                    return self.history
+            self.unfinished, self._plan_epoch = False, 0
+        finally:
+            self.model.eval()
+            for c in callbacks:
+                c.on_train_end(self)
+            self._callback_states = [c.state_dict() for c in callbacks[1:]] if self.unfinished else []
+        return self.history
+
+    def _epoch(self, X, y, batch_size, callbacks, watchers, validation_data, last):
+        """One epoch, or what is left of it; False if max_steps ended it."""
+        n = len(X)
+        if self._batch == 0:
+            self._order_at, self._sum = self.rng.state, (0.0, 0)
+            for c in callbacks:
+                c.on_epoch_begin(self, self.epochs)
+        replay = Generator()
+        replay.state = self._order_at
+        order = replay.permutation(n).numpy()
+        began, first = time.perf_counter(), self._batch
+        self.model.train()
+        for start in range(self._batch * batch_size, n, batch_size):
+            if last is not None and self.step >= last:
+                return False
+            rows = order[start:start + batch_size]
+            loss = self.train_on_batch(X[rows], y[rows])
+            self._sum = self._sum[0] + loss * len(rows), self._sum[1] + len(rows)
+            self._batch += 1
+            for c in watchers:
+                c.on_batch_end(self, self.step, {"loss": loss})
+        seconds = time.perf_counter() - began
+        logs = {"loss": self._sum[0] / self._sum[1],
+                "examples_per_second": (n - first * batch_size) / max(seconds, 1e-9)}
+        if validation_data is not None:
+            logs |= {f"val_{name}": value for name, value in self._evaluate(*validation_data).items()}
+        if self.schedule is not None:
+            self.schedule.step()
+        epoch = self.epochs
+        self.rng.state = replay.state
+        self._batch, self.epochs, self._plan_epoch = 0, self.epochs + 1, self._plan_epoch + 1
+        for c in callbacks:
+            c.on_epoch_end(self, epoch, logs)
+        return True
+
+    def train_on_batch(self, X, y):
+        """One optimizer step on one batch; returns its loss, a float."""
+        loss = self.loss(self.model(tensor(X, self.dtype)), y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        return loss.item()
+
+    def evaluate(self, X, y, batch_size=1024):
+        """Loss and metrics, {"loss": ..., "accuracy": ...}, averaged over samples, in evaluation mode."""
+        X, y = self._inputs(X), self._targets(y)
+        self._check(X, y, 1, batch_size, None)
+        return self._evaluate(X, y, batch_size)
+
+    def _evaluate(self, X, y, batch_size=1024):
+        sums = dict.fromkeys(["loss", *self.metrics], 0.0)
+        for start in range(0, len(X), batch_size):
+            part, goal = X[start:start + batch_size], y[start:start + batch_size]
+            out = self.predict(part, batch_size)
+            with no_grad():
+                sums["loss"] += self.loss(tensor(out), goal).item() * len(part)
+            for name, metric in self.metrics.items():
+                sums[name] += metric(out, goal) * len(part)
+        return {name: value / len(X) for name, value in sums.items()}
+
+    def predict(self, X, batch_size=1024):
+        """The model's outputs (logits for classifiers) as an ndarray, in evaluation mode.
+
+        A row gives the same bits alone and in any batch.
+        """
+        X = self._inputs(X)
+        if X.ndim == 0:
+            raise ShapeError("predict: X has no axis of samples")
+        training = self.model.training
+        self.model.eval()
+        try:
+            with no_grad():
+                parts = [self.model(tensor(X[i:i + batch_size], self.dtype)).numpy()
+                         for i in range(0, max(len(X), 1), batch_size)]
+        finally:
+            self.model.train(training)
+        return np.concatenate(parts)
+
+    # ---- data
+
+    @property
+    def dtype(self):
+        """The dtype of the model's first parameter."""
+        for p in self.model.parameters():
+            return p.dtype
+        return np.dtype("float32")
+
+    def _inputs(self, X):
+        return np.asarray(X, dtype=None if isinstance(X, np.ndarray) else self.dtype)
+
+    def _targets(self, y):
+        y = np.asarray(y)
+        return y.astype(self.dtype) if y.dtype.kind == "f" else y
+
+    def _check(self, X, y, epochs, batch_size, max_steps):
+        if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
+            raise ShapeError(f"Trainer: X has shape {X.shape}, y {y.shape}; their first axes are the samples")
+        if len(X) == 0:
+            raise ShapeError("Trainer: there are no samples")
+        if epochs < 0 or batch_size < 1 or (max_steps is not None and max_steps < 0):
+            raise ValueError(f"Trainer: epochs {epochs}, batch_size {batch_size}, max_steps {max_steps}")
+
+    # ---- a run as a file
+
+    def save(self, path):
+        """Write the whole run to one safetensors file: parameters, moments, counters, position, callbacks."""
+        checkpoint.save(path, {
+            "parameters": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "rng": list(self.rng.state), "generators": [list(g.state) for g in self._generators()],
+            "history": self.history.state_dict(), "step": self.step, "epochs": self.epochs,
+            "unfinished": self.unfinished, "plan_epoch": self._plan_epoch, "batch": self._batch,
+            "order_at": None if self._order_at is None else list(self._order_at), "sum": list(self._sum),
+            "callbacks": self._callback_states})
+
+    @classmethod
+    def load(cls, path, model, loss, optimizer, seed=0, metrics=(), schedule=None):
+        """A trainer that goes on where the saved one stopped.
+
+        model, optimizer and schedule are made as for the saved run; their state comes from the file.
+
+        Raises
+        ------
+        ModelFileError
+            The file is damaged or holds no run.
+        """
+        state = checkpoint.load(path)
+        trainer = cls(model, loss, optimizer, seed, metrics, schedule)
+        optimizer.load_state_dict(state["optimizer"])
+        model.load_state_dict(state["parameters"])
+        if schedule is not None and state["schedule"] is not None:
+            schedule.load_state_dict(state["schedule"])
+        trainer.rng.state = state["rng"]
+        for generator, saved in zip(trainer._generators(), state["generators"], strict=True):
+            generator.state = saved
+        trainer.history.load_state_dict(state["history"])
+        trainer.step, trainer.epochs = state["step"], state["epochs"]
+        trainer.unfinished, trainer._plan_epoch, trainer._batch = state["unfinished"], state["plan_epoch"], state["batch"]
+        trainer._order_at = None if state["order_at"] is None else tuple(state["order_at"])
+        trainer._sum = tuple(state["sum"])
+        trainer._callback_states = state["callbacks"]
+        return trainer
+
+    def _generators(self):
+        """Generators inside the model (dropout), and the process's default one, in a fixed order."""
+        own = [g for _, m in self.model.named_modules() for g in vars(m).values() if isinstance(g, Generator)]
+        return [*own, default_rng()]
+
+    def _hand_over(self, callbacks):
+        """Give callbacks the state they had when the unfinished run was saved."""
+        for c, state in zip(callbacks[1:], self._callback_states, strict=False):
+            c.load_state_dict(state)
+        self._callback_states = []
+
+
