@@ -1,0 +1,74 @@
+# The front door: every chore is one of these.  `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml $(shell find src cybackprop/_core -name '*.[ch]' -o -name '*.def' -o -name '*.py[xd]' -o -name '*.pxi')
+BENCH := .bench-env
+
+.PHONY: help demo test check asan bench bench-env size stubs wheel clean vectorised
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/installed  ## train on the digits that ship inside the package
+	$(BIN)/cybackprop train digits
+
+test: $(VENV)/test-tools  ## the whole suite
+	$(BIN)/python -X faulthandler -m pytest
+
+check: $(VENV)/lint-tools  ## ruff, mypy, cython-lint, layering, table lint, vectorisation
+	$(BIN)/ruff check .
+	$(BIN)/cython-lint cybackprop
+	$(BIN)/mypy
+	$(BIN)/python tools/vectorised.py
+	$(BIN)/python -m pytest tests/test_layering.py tests/test_tables.py tests/test_stubs.py
+
+# ---- environments: each stamp is remade when what it came from changes
+
+$(VENV)/created:
+	@sh tools/preflight.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q "setuptools>=77" "cython>=3.1,<4"
+	@touch $@
+
+# an editable install: the checkout's Python files are the package, compiled modules are rebuilt when sources change
+$(VENV)/installed: $(VENV)/created $(SOURCES)
+	$(BIN)/pip install -q --no-build-isolation -e ".[cli]"
+	@touch $@
+
+$(VENV)/test-tools: $(VENV)/installed pyproject.toml
+	$(BIN)/pip install -q --group test
+	@touch $@
+
+$(VENV)/lint-tools: $(VENV)/test-tools pyproject.toml
+	$(BIN)/pip install -q --group lint
+	@touch $@
+
+wheel: $(VENV)/created  ## build a wheel into dist/
+	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist .
+	@ls -l dist
+
+asan: $(VENV)/test-tools  ## the suite with ASan and UBSan, every buffer its own malloc
+	sh tools/asan.sh $(BIN)/python
+
+bench-env: $(BENCH)/installed  ## the environment of the peers: torch, scikit-learn
+
+$(BENCH)/installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install -q --upgrade pip
+	$(BENCH)/bin/pip install -q -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(BENCH)/installed  ## one training step and the tape, beside torch and NumPy
+	$(BENCH)/bin/pip install -q .
+	$(BENCH)/bin/python benchmarks/run.py
+
+stubs: $(VENV)/installed  ## rewrite the type stubs from the rows
+	$(BIN)/python tools/stubs.py
+
+size:  ## lines by folder, and the sizes that are promised
+	@sh tools/size.sh
+
+clean:  ## forget builds and environments
+	rm -rf build dist $(VENV) $(BENCH) *.egg-info cybackprop/_core/*.so
