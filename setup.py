@@ -94,7 +94,7 @@ def module(name):
 
 
 DIRECTIVES = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
-              "initializedcheck": False, "embedsignature": True, "binding": True}
+              "initializedcheck": False, "allow_none_for_extension_args": False, "embedsignature": True, "binding": True}
 
 modules = [module(Path(p).stem) for p in sorted(glob("cybackprop/_core/*.pyx"))]
 

@@ -23,6 +23,7 @@ typedef struct cbp_product {
     /* Called for every finished block of c, rows [m0, m1) by columns [n0, n1), while it is hot; may be NULL. */
     void (*done)(void *ctx, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1);
     void *ctx;
+    ptrdiff_t m_at, n_at;          /* where c starts in the whole that `done` knows */
 } cbp_product;
 
 enum {

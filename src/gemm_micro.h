@@ -129,35 +129,21 @@ static void pack_rows(ptrdiff_t K, ptrdiff_t n, const T *q, ptrdiff_t q_ld, T *p
     }
 }
 
-/* VL columns of the panel from VL rows of q (missing ones repeat row 0, their lanes are never stored to c). */
-static void pack_block(ptrdiff_t K, ptrdiff_t n, const T *q, ptrdiff_t q_ld, T *panel, ptrdiff_t width)
+/* VL columns of the panel from n <= VL rows of q. */
+CBP_INLINE void pack_block(ptrdiff_t K, ptrdiff_t n, const T *q, ptrdiff_t q_ld, T *panel, ptrdiff_t width)
 {
-    const T *row[VL];
-    for (int i = 0; i < VL; i++) row[i] = i < n ? q + i * q_ld : q;
-    V r[VL];
     ptrdiff_t k = 0;
-    for (; k + VL <= K; k += VL) {
-        CBP_UNROLL
-        for (int i = 0; i < VL; i++) r[i] = v_load(row[i] + k);
-        v_transpose(r);
-        CBP_UNROLL
-        for (int i = 0; i < VL; i++) v_store(panel + (k + i) * width, r[i]);
-    }
-    if (k == K) return;
-    const VM last = v_mask(K - k);
-    CBP_UNROLL
-    for (int i = 0; i < VL; i++) r[i] = v_load_m(row[i] + k, last);
-    v_transpose(r);
-    CBP_UNROLL
-    for (int i = 0; i < VL; i++)
-        if (k + i < K) v_store(panel + (k + i) * width, r[i]);
+    for (; k + V_QUAD <= K; k += V_QUAD) v_quad_to(q + k, q_ld, n, panel + k * width, width);
+    for (; k < K; k++) v_store(panel + k * width, v_column(q + k, q_ld, n));
 }
 
 /* (n,K) rows of q -> the same panel, transposed in registers. */
 static void pack_columns(ptrdiff_t K, ptrdiff_t n, const T *q, ptrdiff_t q_ld, T *panel)
 {
     const ptrdiff_t width = vectors(n) * VL;
-    for (ptrdiff_t v = 0; v < n; v += VL) pack_block(K, min_of(n - v, VL), q + v * q_ld, q_ld, panel + v, width);
+    ptrdiff_t v = 0;
+    for (; v + VL <= n; v += VL) pack_block(K, VL, q + v * q_ld, q_ld, panel + v, width);
+    if (v < n) pack_block(K, n - v, q + v * q_ld, q_ld, panel + v, width);
 }
 
 /* c (rows, n) = or += the transpose of t (n, rows) */

@@ -53,55 +53,51 @@ void CBP_SYM(cbp_max_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
     }
 }
 
-/* v comes later than m: does it take m's place? */
-static inline int beats(T v, T m) { return !(v <= m) & (m == m); }
-
-/* First maximum of a piece of a row, value in *best; lane l sees every 64th element and holds where its window began. */
-static ptrdiff_t argmax_piece(ptrdiff_t n, const T *x, T *best)
+/* First place of m (or, if m is NaN, of a NaN) in a piece of a row, n if there is none: a pass of compares, selects and
+ * minima.  Places are kept in T, as wide as the data, and must be exact there. */
+enum { PIECE = 1 << 20 };
+static ptrdiff_t first_place(ptrdiff_t n, const T *x, T m)
 {
-    enum { SIDE = 64 };
-    ptrdiff_t at = 0, k = 0;
-    T m = x[0];
-    if (n >= SIDE) {
-        CBP_ALIGNED T s[SIDE], from[SIDE];
-        for (int l = 0; l < SIDE; l++) s[l] = x[l], from[l] = 0;
-        for (k = SIDE; k + SIDE <= n; k += SIDE) {
-            const T start = (T)k;
-            for (int l = 0; l < SIDE; l++) {
-                const T v = x[k + l], u = s[l];
-                const int take = beats(v, u);
-                s[l] = take ? v : u;
-                from[l] = take ? start : from[l];
-            }
-        }
-        for (int l = 0; l < SIDE; l++) {
-            const ptrdiff_t here = (ptrdiff_t)from[l] + l;
-            const int tie = here < at && (s[l] == m || (s[l] != s[l] && m != m));
-            if (beats(s[l], m) || tie) m = s[l], at = here;
+    CBP_ALIGNED T at[CBP_LANES];
+    const T none = (T)(2 * PIECE), end = (T)(n % CBP_LANES);
+    ptrdiff_t k = 0;
+    CBP_EACH_LANE(l) at[l] = cbp_lane[l] + none;
+    for (; k + CBP_LANES <= n; k += CBP_LANES) {
+        const T start = (T)k;
+        CBP_EACH_LANE(l) {
+            const T here = (x[k + l] == m) | (x[k + l] != x[k + l]) ? start + cbp_lane[l] : none;
+            at[l] = here < at[l] ? here : at[l];
         }
     }
-    for (; k < n; k++)
-        if (beats(x[k], m)) m = x[k], at = k;
-    *best = m;
-    return at;
+    if (k < n) {
+        const T start = (T)k;
+        CBP_EACH_LANE(l) {
+            const T v = cbp_lane[l] < end ? x[k + l] : 0;
+            const T here = (cbp_lane[l] < end) & ((v == m) | (v != v)) ? start + cbp_lane[l] : none;
+            at[l] = here < at[l] ? here : at[l];
+        }
+    }
+    for (int l = 0; l < 8; l++) at[l] = at[l + 8] < at[l] ? at[l + 8] : at[l];
+    for (int l = 0; l < 4; l++) at[l] = at[l + 4] < at[l] ? at[l + 4] : at[l];
+    T first = at[0];
+    for (int l = 1; l < 4; l++) first = at[l] < first ? at[l] : first;
+    return first < none ? (ptrdiff_t)first : n;
 }
 static int64_t row_argmax(ptrdiff_t K, const T *x)
 {
-    enum { PIECE = 1 << 20 };                              /* positions are kept in T: exact in float32 up to 2^24 */
-    T m = x[0], v;
-    ptrdiff_t at = 0;
+    const T m = cbp_row_max(K, x);
     for (ptrdiff_t k = 0; k < K; k += PIECE) {
-        const ptrdiff_t here = k + argmax_piece(min(K - k, PIECE), x + k, &v);
-        if (k == 0 || beats(v, m)) m = v, at = here;
+        const ptrdiff_t n = min(K - k, PIECE), at = first_place(n, x + k, m);
+        if (at < n) return k + at;
     }
-    return at;
+    return 0;                                                                    /* not reached */
 }
 
 void CBP_SYM(cbp_argmax_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, int64_t *y)
 {
     const T *x = x_;
     if (K <= 0) return;
-    if (K > SHORT) {
+    if (K > CBP_TILE_K) {
         for (ptrdiff_t b = 0; b < B; b++) y[b] = row_argmax(K, x + b * K);
         return;
     }
@@ -113,7 +109,7 @@ void CBP_SYM(cbp_argmax_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, int64_t 
         for (ptrdiff_t k = 1; k < K; k++)
             CBP_EACH_LANE(r) {
                 const T m = tile[0][r], v = tile[k][r];
-                const int take = beats(v, m);
+                const int take = !(v <= m) & (m == m);
                 tile[0][r] = take ? v : m;
                 at[r] = take ? (T)k : at[r];
             }
@@ -165,27 +161,24 @@ static void sum_strip(ptrdiff_t K, ptrdiff_t n, const T *x, ptrdiff_t stride, T 
             for (ptrdiff_t i = 0; i < n; i++) y[i] = level[l][i] + y[i];
 }
 
-/* N == 1: eight groups' chains side by side, because one alone waits for each addition. */
+/* N == 1: four whole groups' chains side by side, because one alone waits for each addition.  Where fewer are left the
+ * last one is summed again and not counted. */
 static T sum_column(ptrdiff_t K, const T *x)
 {
-    enum { SIDE = 8 };
-    const ptrdiff_t size = cbp_group_rows(K);
+    const ptrdiff_t size = cbp_group_rows(K), whole = K / size;
     cbp_counter c;
     c.count = 0;
-    for (ptrdiff_t k = 0; k < K; k += SIDE * size) {
-        T s[SIDE] = {0};
-        const ptrdiff_t whole = (K - k) / size, groups = whole < SIDE ? whole : SIDE;
-        if (groups == SIDE) {
-            for (ptrdiff_t i = 0; i < size; i++)
-                for (int j = 0; j < SIDE; j++) s[j] += x[k + j * size + i];
-            for (int j = 0; j < SIDE; j++) cbp_counter_push(&c, s[j]);
-            continue;
-        }
-        for (ptrdiff_t from = k; from < K; from += size) {
-            T sum = 0;
-            for (ptrdiff_t i = from; i < min(K, from + size); i++) sum += x[i];
-            cbp_counter_push(&c, sum);
-        }
+    for (ptrdiff_t group = 0; group < whole; group += 4) {
+        const ptrdiff_t left = whole - group - 1;
+        const T *p = x + group * size, *q = p + min(1, left) * size, *r = p + min(2, left) * size, *s = p + min(3, left) * size;
+        T sum[4] = {0};
+        for (ptrdiff_t k = 0; k < size; k++) sum[0] += p[k], sum[1] += q[k], sum[2] += r[k], sum[3] += s[k];
+        for (int j = 0; j <= left && j < 4; j++) cbp_counter_push(&c, sum[j]);
+    }
+    if (whole * size < K) {
+        T sum = 0;
+        for (ptrdiff_t k = whole * size; k < K; k++) sum += x[k];
+        cbp_counter_push(&c, sum);
     }
     return cbp_counter_total(&c);
 }

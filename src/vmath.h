@@ -15,10 +15,8 @@
 
 #if CBP_BITS == 32
 typedef uint32_t cbp_uint;
-typedef int32_t cbp_int;
 #else
 typedef uint64_t cbp_uint;
-typedef int64_t cbp_int;
 #endif
 
 #define CBP_INF ((T)__builtin_inff())
@@ -76,28 +74,40 @@ static inline T cbp_two_sum(T a, T b, T *err)
 
 /* ---- the exponential ---- */
 
-/* exp(x - lo) = 2^n (1 + p): returns p, |p| < 0.42, given n. */
-static inline T cbp_exp_rest(T x, T lo, T n)
+/* exp(x) = 2^n (1 + p): returns p, |p| < 0.42, given n. */
+static inline T cbp_exp_rest(T x, T n)
 {
-    T r = cbp_fma(n, -CBP_LN2_HI, x);
-    r = cbp_fma(n, -CBP_LN2_LO, r - lo);
+    T r = cbp_fma(n, -CBP_LN2_LO, cbp_fma(n, -CBP_LN2_HI, x));
+    return cbp_fma(r * r, CBP_POLY_EXPM1(r), r);
+}
+
+/* The same for exp(x + lo). */
+static inline T cbp_exp_rest_lo(T x, T lo, T n)
+{
+    T r = cbp_fma(n, -CBP_LN2_HI, x) + cbp_fma(n, -CBP_LN2_LO, lo);
     return cbp_fma(r * r, CBP_POLY_EXPM1(r), r);
 }
 
 /* z = n + shift: n sits in the low bits of z. */
-static inline T cbp_exp_core(T x, T lo, T shift, T *z)
+static inline T cbp_exp_core(T x, T shift, T *z)
 {
     *z = cbp_fma(x, CBP_LOG2E, shift);
-    return cbp_exp_rest(x, lo, *z - shift);
+    return cbp_exp_rest(x, *z - shift);
 }
 
 /* The same, with n kept below top: beyond, p grows until exp(x) is inf. NaN and inf come through p.
- * NOTE: a comparison of bits is one instruction; two limits on x itself, gcc 12 compiles into seven. */
+ * NOTE: a comparison of bits is one instruction (but not in 64 bits before AVX-512); two limits on x itself, gcc 12
+ * compiles into seven. */
 static inline T cbp_exp_core_below(T x, T top, T shift, T *z)
 {
-    cbp_int b = (cbp_int)cbp_to_bits(cbp_fma(x, CBP_LOG2E, shift)), c = (cbp_int)cbp_to_bits(shift + top);
+    T y = cbp_fma(x, CBP_LOG2E, shift), limit = shift + top;
+#if CBP_BITS == 32
+    int32_t b = (int32_t)cbp_to_bits(y), c = (int32_t)cbp_to_bits(limit);
     *z = cbp_from_bits((cbp_uint)(b < c ? b : c));
-    return cbp_exp_rest(x, 0, *z - shift);
+#else
+    *z = y < limit ? y : limit;
+#endif
+    return cbp_exp_rest(x, *z - shift);
 }
 
 /* 2^n as one number, z = n + SHIFT + BIAS; or as two near 2^(n/2), z = n + SHIFT + 2 BIAS: a product with these can
@@ -110,20 +120,29 @@ static inline T cbp_scale_two(T z, T *s2)
     return cbp_from_bits(half);
 }
 
-/* exp(x - lo) = s (1 + p): for 2^n a normal number. */
-static inline T cbp_exp_one(T x, T lo, T *s)
+/* exp(x + lo) = s (1 + p): for 2^n a normal number. */
+static inline T cbp_exp_one_lo(T x, T lo, T *s)
 {
-    T z, p = cbp_exp_core(x, lo, CBP_SHIFT + K(CBP_BIAS), &z);
+    const T shift = CBP_SHIFT + K(CBP_BIAS);
+    T z = cbp_fma(x, CBP_LOG2E, shift);
     *s = cbp_scale_one(z);
+    return cbp_exp_rest_lo(x, lo, z - shift);
+}
+
+/* exp(x) = s1 s2 (1 + p), exp(x + lo) = s1 s2 (1 + p): for n up to twice the normal range. */
+static inline T cbp_exp_two(T x, T *s1, T *s2)
+{
+    T z, p = cbp_exp_core(x, CBP_SHIFT + K(2 * CBP_BIAS), &z);
+    *s1 = cbp_scale_two(z, s2);
     return p;
 }
 
-/* exp(x - lo) = s1 s2 (1 + p): for n up to twice the normal range. */
-static inline T cbp_exp_two(T x, T lo, T *s1, T *s2)
+static inline T cbp_exp_two_lo(T x, T lo, T *s1, T *s2)
 {
-    T z, p = cbp_exp_core(x, lo, CBP_SHIFT + K(2 * CBP_BIAS), &z);
+    const T shift = CBP_SHIFT + K(2 * CBP_BIAS);
+    T z = cbp_fma(x, CBP_LOG2E, shift);
     *s1 = cbp_scale_two(z, s2);
-    return p;
+    return cbp_exp_rest_lo(x, lo, z - shift);
 }
 
 static inline T cbp_exp(T x)
@@ -203,16 +222,16 @@ static inline T cbp_log1p_unit(T e)
 
 static inline T cbp_tanh(T x)
 {
-    T z, p = cbp_exp_core(K(2) * cbp_min(cbp_abs(x), CBP_TANH_MAX), 0, CBP_SHIFT + K(CBP_BIAS - 1), &z);
-    T s = cbp_scale_one(z), h = cbp_fma(s, p, s - K(0.5));      /* expm1(2|x|) / 2: tanh = h / (1 + h) */
-    T b = h < 1 ? h : K(1), q = b / (K(1) + h);                 /* = b - b q, q small or b exact: q's error counts half */
+    T z, p = cbp_exp_core(K(2) * cbp_min(cbp_abs(x), CBP_TANH_MAX), CBP_SHIFT + K(CBP_BIAS - 1), &z);
+    T s = cbp_scale_one(z), h = cbp_fma(s, p, s - K(0.5));   /* expm1(2|x|) / 2: tanh = h / (1 + h) */
+    T b = h < 1 ? h : K(1), q = b / (K(1) + h);          /* = b - b q: the errors of q are damped */
     return cbp_copysign(cbp_fma(-b, q, b), x);
 }
 
 /* With e = exp(-|x|), q = e / (1 + e): e - e q on the left, 1 - q on the right; the errors of q are damped. */
 static inline T cbp_sigmoid(T x)
 {
-    T s1, s2, p = cbp_exp_two(-cbp_min(cbp_abs(x), CBP_DECAY_MAX), 0, &s1, &s2);
+    T s1, s2, p = cbp_exp_two(-cbp_min(cbp_abs(x), CBP_DECAY_MAX), &s1, &s2);
     T e = cbp_fma(s1, p, s1) * s2, q = e / (K(1) + e), b = x < 0 ? e : K(1);
     return cbp_fma(-b, q, b);
 }
@@ -221,7 +240,7 @@ static inline T cbp_sigmoid(T x)
  * those of y. */
 static inline T cbp_logistic_pdf(T a, T c)
 {
-    T s1, s2, p = cbp_exp_two(-cbp_min(a, CBP_DECAY_MAX), 0, &s1, &s2);
+    T s1, s2, p = cbp_exp_two(-cbp_min(a, CBP_DECAY_MAX), &s1, &s2);
     T e1 = cbp_fma(s1, p, s1), e = e1 * s2, q = e / (K(1) + e);
     T y = cbp_fma(-e1, q, e1);
     return cbp_fma(-y, y * s2, y) * (c * s2);
@@ -231,7 +250,7 @@ static inline T cbp_tanh_slope(T x) { return cbp_logistic_pdf(K(2) * cbp_abs(x),
 
 static inline T cbp_softplus(T x)
 {
-    T s1, s2, p = cbp_exp_two(-cbp_min(cbp_abs(x), CBP_DECAY_MAX), 0, &s1, &s2);
+    T s1, s2, p = cbp_exp_two(-cbp_min(cbp_abs(x), CBP_DECAY_MAX), &s1, &s2);
     return (x > 0 ? x : K(0)) + cbp_log1p_unit(cbp_fma(s1, p, s1) * s2);
 }
 

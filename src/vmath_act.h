@@ -13,7 +13,7 @@
 static inline T cbp_gauss(T x, T *s1, T *s2)
 {
     T lo, hi = cbp_two_prod(x, x, &lo);
-    return cbp_exp_two(K(-0.5) * hi, K(0.5) * lo, s1, s2);
+    return cbp_exp_two_lo(K(-0.5) * hi, K(-0.5) * lo, s1, s2);
 }
 
 static inline T cbp_normal_pdf(T x)
@@ -26,7 +26,7 @@ static inline T cbp_erf(T x)
 {
     T a = cbp_abs(x), c = cbp_min(a, CBP_ERF_MAX), z = c * c;
     T small = cbp_fma(a, CBP_POLY_ERF(z), a);
-    T lo, hi = cbp_two_prod(c, c, &lo), s, p = cbp_exp_one(-hi, lo, &s);
+    T lo, hi = cbp_two_prod(c, c, &lo), s, p = cbp_exp_one_lo(-hi, -lo, &s);
     T u = c - CBP_ERFC_MID, q = CBP_POLY_ERFC(u) * s;
     return cbp_copysign(a < CBP_ERF_SMALL ? small : K(1) - cbp_fma(q, p, q), x);
 }
@@ -34,10 +34,9 @@ static inline T cbp_erf(T x)
 static inline T cbp_gelu(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GAUSS_MAX), s1, s2, p = cbp_gauss(t, &s1, &s2);
-    T d = cbp_fma(K(2), t, K(2) * CBP_GELU_C), d_lo = cbp_fma(K(2), t, K(2) * CBP_GELU_C - d);
-    T w = t / d, u = w - CBP_GELU_MID, v = CBP_POLY_GELU(u);
-    T o = cbp_fma(K(-2), w, K(1));                       /* d_lo, the rounding of d, weighs about o^3 / (2 C) */
-    v = cbp_fma(o * o, o * (d_lo * (K(-0.5) / CBP_GELU_C)), cbp_fma(v, p, p)) + v;
+    T d = t + CBP_GELU_C, d_lo = t - (d - CBP_GELU_C), w = t / d, u = w - CBP_GELU_MID, v = CBP_POLY_GELU(u);
+    T o = K(1) - w;                                      /* d_lo, the rounding of d, weighs about o^3 / C */
+    v = cbp_fma(o * o, o * (d_lo * (K(-1) / CBP_GELU_C)), cbp_fma(v, p, p)) + v;
     w *= s1;
     T y = cbp_fma(w, v, w) * s2;                         /* t Phi(-t) */
     return x > 0 ? x - y : cbp_copysign(y, x);
@@ -54,19 +53,27 @@ static inline T cbp_gelu_slope(T x)
     return x > 0 ? K(1) - y : y;
 }
 
-/* a b (1 + p), rounded once but for p's own error */
-static inline T cbp_times_exp(T a, T b, T p)
+/* t e / (1 + e), e = s1 s2 (1 + p) <= 1: with q = e / (1 + e), t e - t e q, where the errors of q are damped */
+static inline T cbp_times_sigmoid(T t, T s1, T s2, T p)
 {
-    T lo, v = cbp_two_prod(a, b, &lo);
-    return cbp_fma(v, p, lo) + v;
+    T s = s1 * s2, q = cbp_fma(s, p, s) / cbp_fma(s, p, K(1) + s), v = t * s1;
+    v = cbp_fma(v, p, v);
+    return cbp_fma(-v, q, v) * s2;
 }
 
-/* a b (1 + p) / (1 + e)^2, 0 <= e <= 1. What 1 + e and its square lose in rounding is taken off p. */
+/* a b (1 + p + c), rounded once but for p's own error; c of the size of a rounding */
+static inline T cbp_times_exp(T a, T b, T p, T c)
+{
+    T lo, v = cbp_two_prod(a, b, &lo);
+    return cbp_fma(v, p, cbp_fma(v, c, lo)) + v;
+}
+
+/* a b (1 + p) / (1 + e)^2, 0 <= e <= 1, with what 1 + e and its square lose in rounding */
 static inline T cbp_over_square(T a, T b, T p, T e)
 {
-    T c = K(1) + e, c_lo = e - (c - K(1)), sq_lo, sq = cbp_two_prod(c, c, &sq_lo);
-    T inv = cbp_fma(K(-0.5), e, K(0.97));                /* 1 / c, to a few per cent */
-    return cbp_times_exp(a, b, p - cbp_fma(sq_lo, inv, K(2) * c_lo) * inv) / sq;
+    T d = K(1) + e, d_lo = e - (d - K(1)), sq_lo, sq = cbp_two_prod(d, d, &sq_lo);
+    T inv = cbp_fma(K(-0.5), e, K(0.97));                /* 1 / d, to a few per cent */
+    return cbp_times_exp(a, b, p, cbp_fma(sq_lo, -inv, K(-2) * d_lo) * inv) / sq;
 }
 
 /* y = t (A + B t^2) in two words */
@@ -84,37 +91,33 @@ static inline T cbp_gelu_tanh_arg(T t, T *y_lo)
 static inline T cbp_gelu_tanh(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GELU_TANH_MAX), lo, y = cbp_gelu_tanh_arg(t, &lo);
-    T s1, s2, p = cbp_exp_two(-y, lo, &s1, &s2), s = s1 * s2, q = cbp_fma(s, p, s) / cbp_fma(s, p, K(1) + s);
-    T v = t * s1;
-    v = cbp_fma(v, p, v);                                /* t e */
-    v = cbp_fma(-v, q, v) * s2;                          /* t e / (1 + e) */
+    T s1, s2, p = cbp_exp_two_lo(-y, -lo, &s1, &s2), v = cbp_times_sigmoid(t, s1, s2, p);
     return x > 0 ? x - v : cbp_copysign(v, x);
 }
 
 /* With e = exp(-y): f'(-t) = e h / (1 + e)^2, h = 1 + e - t y'. Around T0: e = E0 exp(Y0 - y), and with d = t - T0,
- * g = t^2 + t T0 + T0^2:  y - Y0 = d (A + B g) + constant,  h = E0 expm1(Y0 - y) - d (A + 3 B g) + ETA. */
+ * g = t^2 + T0 (t + T0):  y - Y0 = d (A + B g) + constant,  h = E0 expm1(Y0 - y) - d (A + 3 B g) + ETA. */
 static inline T cbp_gelu_tanh_slope(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GELU_TANH_MAX), lo, y = cbp_gelu_tanh_arg(t, &lo);
-    T d = t - CBP_GT_T0, d_lo = (t - d) - CBP_GT_T0, g = cbp_fma(t, t + CBP_GT_T0, CBP_GT_T0 * CBP_GT_T0);
-    T m = d * cbp_fma(CBP_GT_B, g, CBP_GT_A);            /* y - Y0, relatively accurate ... */
+    T d = t - CBP_GT_T0, d_lo = (t - d) - CBP_GT_T0, t2 = t * t, g0 = CBP_GT_T0 * (t + CBP_GT_T0);
+    T m = d * cbp_fma(CBP_GT_B, t2, cbp_fma(CBP_GT_B, g0, CBP_GT_A));    /* y - Y0, relatively accurate ... */
     T e_lo, yd = cbp_two_sum(y, -CBP_GT_Y0, &e_lo);
     lo = (yd - m) + (e_lo + (lo - CBP_GT_Y0_LO));        /* ... and what it misses, absolutely accurate */
-    T s1, s2, p = cbp_exp_two(-m, lo, &s1, &s2), s = s1 * s2;
+    T s1, s2, p = cbp_exp_two_lo(-m, -lo, &s1, &s2), s = s1 * s2;
     T se = s * CBP_GT_E0, e = cbp_fma(se, p, se);
     T h = cbp_fma(CBP_GT_E0, cbp_fma(s, p, s - K(1)), CBP_GT_ETA);
-    T k = cbp_fma(K(3) * CBP_GT_B, g, CBP_GT_A);
-    h = cbp_fma(-d, k, cbp_fma(-d_lo, k, h));
+    T k = cbp_fma(K(3) * CBP_GT_B, t2, cbp_fma(K(3) * CBP_GT_B, g0, CBP_GT_A));
+    T dk_lo, dk = cbp_two_prod(d, k, &dk_lo);
+    h = (cbp_fma(-d_lo, k, cbp_fma(-d, CBP_GT_A_LO, h)) - dk_lo) - dk;
     T v = cbp_over_square(CBP_GT_E0 * s1, h, p, e) * s2;
     return x > 0 ? K(1) - v : v;
 }
 
 static inline T cbp_silu(T x)
 {
-    T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, 0, &s1, &s2), s = s1 * s2;
-    T q = cbp_fma(s, p, s) / cbp_fma(s, p, K(1) + s), v = t * s1;
-    v = cbp_fma(v, p, v);                                /* t e */
-    v = cbp_fma(-v, q, v) * s2;                          /* t e / (1 + e) */
+    T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, &s1, &s2);
+    T v = cbp_times_sigmoid(t, s1, s2, p);
     return x > 0 ? x - v : cbp_copysign(v, x);
 }
 
@@ -123,7 +126,7 @@ static inline T cbp_silu_slope(T x)
 {
     const T e0 = CBP_SILU_T0 - K(1);
     T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), lo, d = cbp_two_sum(CBP_SILU_T0, -t, &lo);
-    T s1, s2, p = cbp_exp_two(d, -CBP_SILU_OFF - lo, &s1, &s2), s = s1 * s2;
+    T s1, s2, p = cbp_exp_two_lo(d, lo + CBP_SILU_OFF, &s1, &s2), s = s1 * s2;
     T se = s * e0, e = cbp_fma(se, p, se);
     T h = cbp_fma(e0, cbp_fma(s, p, s - K(1)), lo) + d;
     T v = cbp_over_square(e0 * s1, h, p, e) * s2;
@@ -131,10 +134,11 @@ static inline T cbp_silu_slope(T x)
 }
 
 /* tanh(log(1 + w)) = n / (1 + n), n = w + w^2/2, w = exp(x). With e = exp(-|x|):
- * left, w = e: e (1 + e/2) / (1 + n), what 1 + n loses taken off the numerator;  right, w = 1/e: 1 - e^2 / (e^2 + e + 1/2). */
+ * left, w = e: e (1 + e/2) / (1 + n), what 1 + n loses taken off the numerator;
+ * right, w = 1/e: 1 - e^2 / (e^2 + e + 1/2). */
 static inline T cbp_mish(T x)
 {
-    T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, 0, &s1, &s2), s = s1 * s2;
+    T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, &s1, &s2), s = s1 * s2;
     T e = cbp_fma(s, p, s), half = K(0.5) * e, e2 = e * e, v = t * s1;
     T a = K(1) + e, a_lo = e - (a - K(1)), d = cbp_fma(e, half, a), d_lo = cbp_fma(e, half, a - d) + a_lo;
     T inv = cbp_fma(K(-0.62), e, K(0.98));               /* 1 / d, to a few per cent */
@@ -143,23 +147,25 @@ static inline T cbp_mish(T x)
     return x > 0 ? cbp_fma(-t, q, x) : cbp_copysign(q * s2, x);
 }
 
-/* With D = 1 + w + w^2/2: left, mish' = w h / D^2, 4 h = w^3 + 4 w^2 + 6 w + 4 + 4 x (1 + w). Around X0: w = W0 (1 + m),
- * m = expm1(d), d = x - log W0, h = d (1 + w) + m (C0 + C1 m + C2 m^2) + ETA.  Right, 1 + (x w (1 + w) - D) / D^2.
- * On the left D and D^2 carry their rounding errors along: they would cost two ulp. */
+/* With D = 1 + w + w^2/2. Right, mish' = 1 + (x w (1 + w) - D) / D^2.
+ * Left, w h / D^2, 4 h = w^3 + 4 w^2 + 6 w + 4 + 4 x (1 + w). Around X0: w = W0 (1 + m), m = expm1(d), d = x - log W0,
+ * h = d (1 + w) + m (C0 + C1 m + C2 m^2) + ETA.
+ * D and D^2 carry their rounding errors along: these would cost two ulp. */
 static inline T cbp_mish_slope(T x)
 {
     T c = cbp_max(cbp_min(x, CBP_MISH_MAX), -CBP_DECAY_MAX), lo, d = cbp_two_sum(c, -CBP_MISH_X0, &lo);
     lo -= CBP_MISH_X0_LO;
-    T s1, s2, p = cbp_exp_two(d, -lo, &s1, &s2), s = s1 * s2;
-    T m = cbp_fma(s, p, s - K(1)), sw = s * CBP_MISH_W0, w = cbp_fma(sw, p, sw), half = K(0.5) * w;
+    T s1, s2, p = cbp_exp_two_lo(d, lo, &s1, &s2), s = s1 * s2;
+    T m = cbp_fma(s, p, s - K(1)), sw = s * CBP_MISH_W0;
+    T w = cbp_fma(sw, p, sw), half = K(0.5) * w;
     T a = K(1) + w, a_lo = w - (a - K(1));
     T den = cbp_fma(w, half, a), den_lo = cbp_fma(w, half, a - den) + a_lo;
     T sq_lo, sq = cbp_two_prod(den, den, &sq_lo);
     T inv = cbp_fma(w, cbp_fma(w, K(0.33), K(-0.93)), K(1));                /* 1 / D to a few per cent */
-    p -= cbp_fma(sq_lo, inv, K(2) * den_lo) * inv;
-    T h = cbp_fma(m, CBP_P2(m, CBP_MISH_C0, CBP_MISH_C1, CBP_MISH_C2), cbp_fma(lo, a, cbp_fma(d, a_lo, CBP_MISH_ETA)));
-    h = cbp_fma(d, a, h);
-    T num = x > 0 ? cbp_fma(c * w, a, -den) : cbp_times_exp(CBP_MISH_W0 * s1, h, p);
+    T fix = cbp_fma(sq_lo, -inv, K(-2) * den_lo) * inv;
+    T h = cbp_fma(lo, a, cbp_fma(d, a_lo, CBP_MISH_ETA));
+    h = cbp_fma(d, a, cbp_fma(m, CBP_P2(m, CBP_MISH_C0, CBP_MISH_C1, CBP_MISH_C2), h));
+    T num = x > 0 ? cbp_fma(c * w, a, -den) : cbp_times_exp(CBP_MISH_W0 * s1, h, p, fix);
     T y = num / sq;
     return x > 0 ? K(1) + y : y * s2;
 }

@@ -71,14 +71,14 @@
 #define CBP_ERFC_MID 2.25f
 #define CBP_POLY_ERFC(u) CBP_P8(u, 0x1.d9449ap-3f, -0x1.6a6558p-4f, 0x1.0645880p-5f, -0x1.6aa474p-7f, 0x1.baa7b4p-9f, \
     -0x1.59b124p-10f, 0x1.0b2676p-11f, 0x1.80244p-13f, 0x1.445f8cp-13f)
-/* Phi(-t) = exp(-t^2/2) (1 + P(u)) / (2 t + 6), u = t / (2 t + 6) - 0.20751953125, 0 <= t <= 14.5: 2^-29.1.
- * (1 + P runs from 3 down to 0.8, so its rounding is harmless. The middle was searched for a value that T holds
- * almost exactly.) */
+/* Phi(-t) = exp(-t^2/2) (1 + P(u)) / (t + 3), u = t / (t + 3) - 0.40234375, 0 <= t <= 14.5: 2^-29.5.
+ * (The middle was searched for a value there that T holds almost exactly.) */
 #define CBP_GELU_C 3.0f
-#define CBP_GELU_MID 0.20751953125f
-#define CBP_POLY_GELU(u) CBP_P10(u, 0x1.4a3bdap-1f, -0x1.2ec716p+2f, 0x1.0204eap+3f, -0x1.397c8cp+2f, -0x1.028758p+3f, \
-    0x1.60562cp+3f, 0x1.07bdb8p+4f, -0x1.36f008p+4f, -0x1.8bd9d8p+5f, 0x1.3879d6p+4f, 0x1.d6442ep+6f)
-/* gelu'(-t) = exp(-t^2/2) (t0 - t) (1 + P(u)) / 2, u = t / (t + 4) - 0.375, 0 <= t <= 15, t0 the zero of gelu': 2^-30.1 */
+#define CBP_GELU_MID 0.40234375f
+#define CBP_POLY_GELU(u) CBP_P10(u, -0x1.4c7296p-3f, -0x1.355dc6p+0f, 0x1.04f0dp+0f, -0x1.2c14b2p-2f, -0x1.0d6338p-2f, \
+    0x1.4bca7cp-3f, 0x1.14a4ap-3f, -0x1.0f0f0ep-4f, -0x1.928b92p-4f, 0x1.910fbcp-7f, 0x1.d2835p-5f)
+/* gelu'(-t) = exp(-t^2/2) (T0 - t) (1 + P(u)) / 2, u = t / (t + 4) - 0.375, 0 <= t <= 15, T0 the zero of gelu':
+ * 2^-30.1 */
 #define CBP_GELU_SLOPE_C 4.0f
 #define CBP_GELU_SLOPE_MID 0.375f
 #define CBP_GELU_T0 0x1.80ead2p-1f
@@ -93,7 +93,7 @@
 #define CBP_GT_B 0x1.2444f2p-4f
 #define CBP_GT_B_LO 0x1.49b16ap-29f
 
-/* The zeros of the slopes, see vmath_act.h. Each is followed by what rounding it, and the exponential there, left over. */
+/* The zeros of the slopes, see vmath_act.h, each with what rounding it, and the exponential there, leaves over. */
 #define CBP_SILU_T0 0x1.474974p+0f         /* silu'(-T0) = 0;  E0 = T0 - 1 = exp(-T0 - OFF) */
 #define CBP_SILU_OFF -0x1.ffde9cp-25f
 #define CBP_MISH_X0 -0x1.31432cp+0f        /* mish'(X0) = 0;  W0 = exp(X0 + X0_LO), ETA = h(log W0) / 4 */
@@ -103,7 +103,8 @@
 #define CBP_MISH_C0 0x1.31ac34p-2f
 #define CBP_MISH_C1 0x1.cf1d54p-4f
 #define CBP_MISH_C2 0x1.c9f4p-8f
-#define CBP_GT_T0 0x1.8142ap-1f            /* gelu_tanh'(-T0) = 0;  E0 = exp(-Y0 - Y0_LO), ETA = 1 + E0 - A T0 - 3 B T0^3 */
+/* gelu_tanh'(-T0) = 0;  E0 = exp(-Y0 - Y0_LO), ETA = 1 + E0 - A T0 - 3 B T0^3 */
+#define CBP_GT_T0 0x1.8142ap-1f
 #define CBP_GT_E0 0x1.2af64ep-2f
 #define CBP_GT_Y0 0x1.3b2cf8p+0f
 #define CBP_GT_Y0_LO -0x1.04cc04p-26f
@@ -134,42 +135,45 @@
 
 /* as above: 2^-59.4 */
 #define CBP_POLY_EXPM1(r) CBP_P10(r, 0x1p-1, 0x1.5555555555559p-3, 0x1.555555555554ep-5, 0x1.111111110f5c5p-7, \
-    0x1.6c16c16c15118p-10, 0x1.a01a01b08339bp-13, 0x1.a01a01e7fef58p-16, 0x1.71ddf5ffde62bp-19, 0x1.27e3bb88a093bp-22, \
-    0x1.af6426f59aaacp-26, 0x1.220e3c1dfe3a2p-29)
-/* log1p(f) = 2 s + s z P(z), s = f / (2 + f), z = s^2: 2^-58.3.  (Half the terms of a polynomial in f, one division.) */
+    0x1.6c16c16c15118p-10, 0x1.a01a01b08339bp-13, 0x1.a01a01e7fef58p-16, 0x1.71ddf5ffde62bp-19, \
+    0x1.27e3bb88a093bp-22, 0x1.af6426f59aaacp-26, 0x1.220e3c1dfe3a2p-29)
+/* log1p(f) = 2 s + s z P(z), s = f / (2 + f), z = s^2: 2^-58.3.  (A polynomial in f needs three times the terms.) */
 #define CBP_POLY_LOG(z) CBP_P6(z, 0x1.555555555557cp-1, 0x1.99999999855b9p-2, 0x1.2492493e04b3dp-2, \
     0x1.c71c54bb777dbp-3, 0x1.7465c396837d7p-3, 0x1.39acc6a0fdcf7p-3, 0x1.2ea109123ebf8p-3)
 /* 2^-56.0 */
 #define CBP_ERF_SMALL 0.99
 #define CBP_POLY_ERF(z) CBP_P11(z, 0x1.06eba8214db68p-3, -0x1.812746b03799dp-2, 0x1.ce2f21a03f8bfp-4, \
-    -0x1.b82ce311a9af5p-6, 0x1.565bcceee422bp-8, -0x1.c02daeb90b5d6p-11, 0x1.f9a296f23e37bp-14, -0x1.f4c833835642bp-17, \
-    0x1.b96b8ba8f26c5p-20, -0x1.5b8ddb4a6de6ep-23, 0x1.d3e8cd0243865p-27, -0x1.a262d3d8cae76p-31)
+    -0x1.b82ce311a9af5p-6, 0x1.565bcceee422bp-8, -0x1.c02daeb90b5d6p-11, 0x1.f9a296f23e37bp-14, \
+    -0x1.f4c833835642bp-17, 0x1.b96b8ba8f26c5p-20, -0x1.5b8ddb4a6de6ep-23, 0x1.d3e8cd0243865p-27, \
+    -0x1.a262d3d8cae76p-31)
 /* erfc(a) = exp(-a^2) P(a - 3.25), 0.99 <= a <= 6: absolute error 2^-55.3 */
 #define CBP_ERFC_MID 3.25
 #define CBP_POLY_ERFC(u) CBP_P20(u, 0x1.54a7a08d4d9d9p-3, -0x1.82a8522be8da5p-5, 0x1.a7eddc8ad863dp-7, \
-    -0x1.c24b4a69c56aap-9, 0x1.d0858e07c9d4ap-11, -0x1.d25e1bf9e7fc4p-13, 0x1.c8854686c636ap-15, -0x1.b46dbfd7fcacep-17, \
-    0x1.972ac48d75de3p-19, -0x1.76e5c4a7328d3p-21, 0x1.55757cd012914p-23, -0x1.e8ca9ae00fe12p-26, 0x1.5a5bfdf5c5862p-27, \
-    -0x1.7d708b881e297p-29, -0x1.becc04fdd48afp-30, -0x1.dfcea93d57d05p-31, 0x1.c73e09ab3f662p-35, 0x1.6d7f641b41a74p-33, \
-    0x1.3fd61f1724761p-34, 0x1.f3362ffcf0f55p-37, 0x1.565249a101d35p-40)
-/* u = t / (2 t + 8) - 0.210205078125, 0 <= t <= 38.6: 2^-59.0 */
+    -0x1.c24b4a69c56aap-9, 0x1.d0858e07c9d4ap-11, -0x1.d25e1bf9e7fc4p-13, 0x1.c8854686c636ap-15, \
+    -0x1.b46dbfd7fcacep-17, 0x1.972ac48d75de3p-19, -0x1.76e5c4a7328d3p-21, 0x1.55757cd012914p-23, \
+    -0x1.e8ca9ae00fe12p-26, 0x1.5a5bfdf5c5862p-27, -0x1.7d708b881e297p-29, -0x1.becc04fdd48afp-30, \
+    -0x1.dfcea93d57d05p-31, 0x1.c73e09ab3f662p-35, 0x1.6d7f641b41a74p-33, 0x1.3fd61f1724761p-34, \
+    0x1.f3362ffcf0f55p-37, 0x1.565249a101d35p-40)
+/* u = t / (t + 4) - 0.4462890625, 0 <= t <= 38.6: 2^-59.3 */
 #define CBP_GELU_C 4.0
-#define CBP_GELU_MID 0.210205078125
-#define CBP_POLY_GELU(u) CBP_P23(u, 0x1.735acd6605bp-1, -0x1.7e1dab9b4e465p+2, 0x1.f1505b4c56c29p+3, \
-    -0x1.d004dc65b687p+4, 0x1.09a45393b91cbp+5, -0x1.bd52f8c22aca3p+2, -0x1.4fed1a9f76939p+5, 0x1.49dfac3a27adap+5, \
-    0x1.cd2cc3eee6f9p+5, -0x1.7e2a51d7d1e7fp+6, -0x1.d68e9cd9407dap+6, 0x1.8e74001038036p+7, 0x1.508cc56ced3ddp+8, \
-    -0x1.594e330598557p+8, -0x1.0b0e8a931178cp+10, 0x1.5ba0bb4cb82a6p+7, 0x1.85cf274bba08fp+11, 0x1.2cd69d5d962dbp+11, \
-    -0x1.b86df715667c4p+12, -0x1.d55945a628daap+13, 0x1.0fb268de3877p+13, 0x1.9a40e6305e4bfp+15, \
-    0x1.bca616caf2358p+10, -0x1.76df506ccfdep+16)
+#define CBP_GELU_MID 0.4462890625
+#define CBP_POLY_GELU(u) CBP_P23(u, -0x1.65cca8857966fp-3, -0x1.654a3ab0fc39ap+0, 0x1.ce59dd54b61b2p+0, \
+    -0x1.b4bc59e6d4eccp+0, 0x1.053903f6b022dp+0, -0x1.42217ed3b1f69p-3, -0x1.3007a3ef41ef9p-2, 0x1.74c6c10244c8ep-3, \
+    0x1.6dae00ea7298bp-4, -0x1.b31a830dd51b8p-4, -0x1.573a8b1021f2ap-5, 0x1.ec49966c87p-5, 0x1.06861a2e891c7p-5, \
+    -0x1.09ec38076e5d2p-5, -0x1.e476e3d1392e7p-6, 0x1.ae28d199d2132p-7, 0x1.ad987618939d9p-6, 0x1.6bc37e874ef76p-10, \
+    -0x1.41f987b9ab8f1p-6, -0x1.554541f526c89p-7, 0x1.60f928018bde5p-7, 0x1.7d9218501290ep-7, -0x1.9e63537edd375p-9, \
+    -0x1.75edb7002eb5ep-8)
 /* u = t / (t + 5) - 0.4375, 0 <= t <= 39: 2^-56.6 */
 #define CBP_GELU_SLOPE_C 5.0
 #define CBP_GELU_SLOPE_MID 0.4375
 #define CBP_GELU_T0 0x1.80ead197f00b4p-1
 #define CBP_GELU_T0_LO -0x1.13e74c58cada8p-56
 #define CBP_POLY_GELU_SLOPE(u) CBP_P21(u, -0x1.298a4a85eb28cp-4, -0x1.b52d670fb8067p-2, 0x1.35ccf839e5bdep-1, \
-    -0x1.7633211404d8dp-1, 0x1.783196ad1f403p-1, -0x1.2d8c5265188f2p-1, 0x1.5e78f02f896e7p-2, -0x1.a3f6635e370b4p-4, \
-    -0x1.174bd9aa34d81p-5, 0x1.a24da87d2c531p-5, -0x1.5711709b11175p-7, -0x1.04c49d80b59a7p-6, 0x1.2304f9a004b79p-7, \
-    0x1.4fd921b001f67p-8, -0x1.41dbdeec3c9abp-8, -0x1.11e41a2e04e2fp-9, 0x1.4fcd1da9531a3p-9, 0x1.306ae7726c46fp-10, \
-    -0x1.4449435302b44p-10, -0x1.7d48d34fecd88p-11, 0x1.aabbeb57efb2cp-12, 0x1.504a3fa1450f2p-12)
+    -0x1.7633211404d8dp-1, 0x1.783196ad1f403p-1, -0x1.2d8c5265188f2p-1, 0x1.5e78f02f896e7p-2, \
+    -0x1.a3f6635e370b4p-4, -0x1.174bd9aa34d81p-5, 0x1.a24da87d2c531p-5, -0x1.5711709b11175p-7, \
+    -0x1.04c49d80b59a7p-6, 0x1.2304f9a004b79p-7, 0x1.4fd921b001f67p-8, -0x1.41dbdeec3c9abp-8, \
+    -0x1.11e41a2e04e2fp-9, 0x1.4fcd1da9531a3p-9, 0x1.306ae7726c46fp-10, -0x1.4449435302b44p-10, \
+    -0x1.7d48d34fecd88p-11, 0x1.aabbeb57efb2cp-12, 0x1.504a3fa1450f2p-12)
 
 #define CBP_PDF_HI 0x1.9884533d43651p-2
 #define CBP_PDF_LO -0x1.cbc0d30ebfd15p-56

@@ -20,8 +20,9 @@ static inline float cbp_pow_core(float x, float y)
     __builtin_memcpy(&m, &c, sizeof m);
     k -= 0x1p52 + 1023;
     s = (m - 1) / (m + 1);
-    double z = s * s, log = k * 0x1.62e42fefa39efp-1 + (2 * s + s * z * (0x1.55555555f69c7p-1 + z * (0x1.999996f927d94p-2
-        + z * (0x1.2493f6e0fb9e3p-2 + z * (0x1.c6329cbaaccc1p-3 + z * 0x1.90b6b01b67a1dp-3)))));    /* 2^-44.8 */
+    double z = s * s, log = k * 0x1.62e42fefa39efp-1 + (2 * s + s * z * (0x1.55555555f69c7p-1
+        + z * (0x1.999996f927d94p-2 + z * (0x1.2493f6e0fb9e3p-2 + z * (0x1.c6329cbaaccc1p-3
+        + z * 0x1.90b6b01b67a1dp-3)))));                 /* 2^-44.8 */
 
     double t = (double)cbp_max(cbp_min(y, 0x1p100f), -0x1p100f) * log;      /* finite: 1^inf = 1 */
     t = t > 700 ? 700 : t;
@@ -32,8 +33,9 @@ static inline float cbp_pow_core(float x, float y)
     __builtin_memcpy(&s, &b, sizeof s);
     k -= 0x1.8p52 + 1023;
     double r = (t - k * 0x1.62e42fefa2p-1) - k * 0x1.9ef35793c7673p-41;
-    r += r * r * (0x1.00000000602f1p-1 + r * (0x1.5555557e87ea3p-3 + r * (0x1.55555418bfbe1p-5 + r * (0x1.1110a1161a0b5p-7
-        + r * (0x1.6c18d984e3befp-10 + r * (0x1.a1877bd391d1cp-13 + r * 0x1.9e86c06f40480p-16))))));    /* 2^-39.6 */
+    r += r * r * (0x1.00000000602f1p-1 + r * (0x1.5555557e87ea3p-3 + r * (0x1.55555418bfbe1p-5
+        + r * (0x1.1110a1161a0b5p-7 + r * (0x1.6c18d984e3befp-10 + r * (0x1.a1877bd391d1cp-13
+        + r * 0x1.9e86c06f40480p-16))))));               /* 2^-39.6 */
     return (float)(s + s * r);                           /* the one rounding, subnormals and overflow included */
 }
 
@@ -69,7 +71,7 @@ static inline double cbp_pow_core(double x, double y)
     y = cbp_max(cbp_min(y, 0x1p65), -0x1p65);            /* beyond this only x = 1 neither overflows nor underflows */
     T r = cbp_two_prod(y, h, &e), r_lo = cbp_fma(y, l, e), s1, s2;
     r_lo = cbp_abs(r) < 1400 ? r_lo : 0;
-    p = cbp_exp_two(cbp_max(cbp_min(r, 1400.0), -1400.0), -r_lo, &s1, &s2);
+    p = cbp_exp_two_lo(cbp_max(cbp_min(r, 1400.0), -1400.0), r_lo, &s1, &s2);
     return cbp_fma(s1, p, s1) * s2;
 }
 

@@ -69,7 +69,7 @@ static inline T cbp_cos(T x)
 
 /* ---- any x: Payne and Hanek ---- */
 
-/* x = n pi/2 + r + *lo: x times 192 bits of 2/pi, those that weigh from 2 down; the bits above give multiples of 2 pi. */
+/* x = n pi/2 + r + *lo: x times 192 bits of 2/pi, those that weigh 2 and less; those above give multiples of 2 pi. */
 __attribute__((noinline, unused)) static double cbp_trig_reduce_large(double x, double *lo, unsigned *q)
 {
     static const uint64_t two_over_pi[] = {              /* 64 zeros, then the 1216 bits after the point */

@@ -26,9 +26,24 @@ cdef inline cbp_array *like(const cbp_array *a) except NULL:
 
 
 cdef Tensor wrap(cbp_array *a):
-    cdef Tensor t = Tensor.__new__(Tensor)
+    global wrapping
+    cdef Tensor t
+    wrapping = True
+    t = Tensor.__new__(Tensor)
     t.a = a
     return t
+
+
+cdef Tensor own_value(Tensor x):
+    """x, or a copy if its memory is a Parameter's and may change."""
+    cdef cbp_array *a = x.a
+    while a.is_view:
+        a = a.base
+    if not a.mutable:
+        return x
+    a = like(x.a)
+    memcpy(a.data, x.a.data, x.a.size * cbp_itemsize(<cbp_dtype>a.dtype))
+    return linked(a, x.record)
 
 
 cdef int shape_of(object shape, Py_ssize_t *out) except -1:
@@ -84,6 +99,8 @@ cdef cbp_array *from_numpy(object arr, int code) except NULL:
     cdef Py_buffer view
     cdef Py_ssize_t shape[8]
     cdef cbp_array *a
+    if code == CBP_I64 and arr.dtype.kind == "u" and arr.dtype.itemsize == 8 and arr.size and arr.max() >> 63:
+        raise DTypeError("uint64 values of 2**63 and more do not fit into an int64 tensor")
     arr = np.asarray(arr, dtype=DTYPES[code], order="C")
     cdef int ndim = shape_of(arr.shape, shape)
     a = new_array(code, ndim, shape)
@@ -115,9 +132,18 @@ cdef Tensor as_operand(object x, int code, str op):
     arr = numpy_of(x)
     if arr.dtype.kind not in "fiub":
         raise DTypeError(f"{op}: can't use {arr.dtype} data beside a {DTYPES[code]} tensor")
-    if code >= CBP_I64 and arr.dtype.kind == "f":
-        raise DTypeError(f"{op}: a {DTYPES[code]} tensor does not meet {arr.dtype} data; use astype('float32') first")
+    if (code >= CBP_I64 and arr.dtype.kind == "f") or (code == CBP_BOOL and arr.dtype.kind != "b"):
+        raise DTypeError(f"{op}: a {DTYPES[code]} tensor does not meet {arr.dtype} data; cast one with astype")
     return wrap(from_numpy(arr, code))
+
+
+cdef bint plain_numbers(object data):
+    """Whether data is Python numbers, or lists of them, that have no dtype of their own."""
+    while isinstance(data, (list, tuple)):
+        if not data:
+            return True
+        data = data[0]
+    return isinstance(data, (int, float)) and not isinstance(data, np.generic)
 
 
 def tensor(data, dtype=None, *, requires_grad=False):
@@ -158,10 +184,8 @@ def tensor(data, dtype=None, *, requires_grad=False):
         code = dtype_code(dtype)
         if arr.dtype.kind not in "fiub":
             raise DTypeError(f"a tensor can't be made of {arr.dtype} data; tensors are float32, float64, int64 or bool")
-    elif isinstance(data, (np.ndarray, np.generic, Tensor)) or hasattr(data, "__array__"):
-        code = natural_code(arr)
     else:
-        code = CBP_F32 if arr.dtype.kind == "f" else natural_code(arr)
+        code = CBP_F32 if arr.dtype.kind == "f" and plain_numbers(data) else natural_code(arr)
     t = wrap(from_numpy(arr, code))
     if requires_grad:
         t.requires_grad = True

@@ -105,6 +105,7 @@ cdef extern from "store.h" nogil:
         uint8_t dtype
         uint8_t ndim
         uint8_t is_view
+        uint8_t mutable
         Py_ssize_t shape[8]
     cbp_array *cbp_array_new(cbp_dtype dtype, int ndim, const Py_ssize_t *shape) noexcept
     cbp_array *cbp_array_view(cbp_array *base, int ndim, const Py_ssize_t *shape) noexcept

@@ -46,11 +46,15 @@ cdef class Parameter(Tensor):
     """
 
     def __init__(self, data, *, requires_grad=True):
-        cdef Tensor value = tensor(data)
+        cdef Tensor value
+        if self.a.mutable:
+            raise TypeError("this Parameter has its value; write another with assign")
+        value = tensor(data)
         if value.a.dtype > CBP_F64:
             raise DTypeError(f"a Parameter is float32 or float64, not {value.dtype}")
         cbp_array_drop(self.a)
         self.a = cbp_array_hold(value.a)
+        self.a.mutable = 1
         self.requires_grad = requires_grad
 
     def __dealloc__(self):

@@ -136,7 +136,7 @@ cdef int run_dense(dense_call *c, void (*call)(dense_call *) noexcept nogil, cbp
     return 0
 
 
-def raw_dense(Tensor x, Tensor w, Tensor b, UnaryRow act, double p0, double p1):
+def raw_dense(Tensor x, Tensor w, Tensor b or None, UnaryRow act or None, double p0, double p1):
     """act(x w + b); returns (y, z) with z = x w + b where the slope of act reads its input, else None."""
     cdef Py_ssize_t shape[8]
     cdef dense_call c
@@ -176,7 +176,7 @@ cdef int check_dense(Tensor x, Tensor w, Tensor b) except -1:
     return 0
 
 
-def raw_dense_backward(Record r, Tensor kept, Tensor g, UnaryRow act, double p0, double p1):
+def raw_dense_backward(Record r, Tensor kept or None, Tensor g, UnaryRow act or None, double p0, double p1):
     """Cotangents (dx, dw, db) of a recorded dense layer; None where not wanted."""
     cdef cbp_array *x = r.kept[0]        # NULL where no wanted cotangent reads it
     cdef cbp_array *w = r.kept[1]

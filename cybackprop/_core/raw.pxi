@@ -306,7 +306,9 @@ def raw_where(Tensor c, Tensor a, Tensor b):
     cdef Tensor y
     cdef cbp_array *out = c.a if c.a.size != 1 else a.a if a.a.size != 1 else b.a
     y = wrap(new_array(a.a.dtype, out.ndim, out.shape))
-    # bytes of 8 are moved whatever they mean
+    if a.a.dtype == CBP_BOOL:
+        return wrap(from_numpy(np.where(np.asarray(c), np.asarray(a), np.asarray(b)).reshape(y.shape), CBP_BOOL))
+    # 8 bytes are moved whatever they mean
     cdef const cbp_kernels *k = cbp_active[0 if a.a.dtype == CBP_F32 else 1]
     k.where(y.a.size, <uint8_t *>c.a.data, c.a.size != 1, a.a.data, a.a.size != 1, b.a.data, b.a.size != 1, y.a.data)
     return y
@@ -320,9 +322,9 @@ cdef cbp_compare_op integer_comparison
 
 
 def raw_compare_integers(str name, Tensor a, Tensor b):
-    """Compare int64 or bool tensors."""
+    """Compare int64 tensors."""
     global integer_comparison
-    if a.a.dtype == CBP_BOOL:
+    if a.a.dtype != CBP_I64:
         a, b = raw_cast(a, I64), raw_cast(b, I64)
     integer_comparison = {"equal": CBP_EQ, "not_equal": CBP_NE, "less": CBP_LT, "less_equal": CBP_LE,
                           "greater": CBP_GT, "greater_equal": CBP_GE}[name]

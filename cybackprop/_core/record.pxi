@@ -57,6 +57,15 @@ cdef class Record:
         Order of recording: an op's inputs always have smaller numbers.
     """
 
+    def __cinit__(self):
+        self.row = leaf_row
+        self.edges = self.inline_edges
+        self.kept = self.inline_kept
+        self.versions = self.inline_versions
+
+    def __init__(self):
+        raise TypeError("records are made by operations")
+
     def __dealloc__(self):
         self.release()
         if self.edges != self.inline_edges:
@@ -101,15 +110,21 @@ cdef class Record:
 
     def needs(self, int i):
         """Whether input i takes a gradient."""
-        return self.edges[i] != NULL
+        return self.edges[self.place(i)] != NULL
+
+    def place(self, int i):
+        """i, if there is such an input."""
+        if not 0 <= i < self.n:
+            raise IndexError(f"{self.row.name}: there is no input {i}, it has {self.n}")
+        return i
 
     def has_input(self, int i):
         """Whether the value of input i was kept."""
-        return self.kept[i] != NULL
+        return self.kept[self.place(i)] != NULL
 
     def input(self, int i):
         """The value of input i as it was kept, linked to the tape."""
-        if self.kept[i] == NULL:
+        if self.kept[self.place(i)] == NULL:
             raise TapeError(f"{self.row.name}: input {i} was not kept")
         return linked(cbp_array_hold(self.kept[i]), None if self.edges[i] == NULL else <Record>self.edges[i])
 
@@ -121,7 +136,7 @@ cdef class Record:
 
     def input_shape(self, int i):
         """Shape of input i; known for the inputs that take a gradient of another shape than the output's."""
-        return None if self.kept[i] == NULL else array_shape(self.kept[i])
+        return None if self.kept[self.place(i)] == NULL else array_shape(self.kept[i])
 
     def check_alive(self):
         """Raise TapeError if the record was freed or a kept Parameter has changed since."""
@@ -145,10 +160,6 @@ cdef Record new_record(Row row, int n, const cbp_array *value):
     r.row = row
     r.size = value.size
     r.dtype = value.dtype
-    r.n = 0
-    r.edges = r.inline_edges
-    r.kept = r.inline_kept
-    r.versions = r.inline_versions
     if n > 3:
         room = <char *>calloc(n, 2 * sizeof(void *) + sizeof(long long))
         if room == NULL:
@@ -213,7 +224,10 @@ class no_grad:
 
     def __call__(self, *args, **kwargs):
         if self.function is None:
-            return no_grad(args[0])
+            function, = args
+            if not callable(function):
+                raise TypeError(f"no_grad decorates functions, not {type(function).__name__}")
+            return no_grad(function)
         with no_grad():
             return self.function(*args, **kwargs)
 

@@ -68,9 +68,9 @@ cdef class UnaryRow(Row):
         return dict(name=self.name, keeps=i.keeps.decode(), params=self.parameters, f=i.f.decode(), df=i.df.decode(),
                     low=i.low, high=i.high, kinks=i.kinks.decode(), public=bool(i.is_public))
 
-    def __call__(self, x, *p):
+    def __call__(self, x, double p0=0.0, double p1=0.0):
         """Apply the row."""
-        return unary(self, as_tensor(x, self.name), p[0] if len(p) > 0 else 0.0, p[1] if len(p) > 1 else 0.0)
+        return unary(self, as_tensor(x, self.name), p0, p1)
 
 
 @cython.final
@@ -229,6 +229,10 @@ cdef int record_binary(BinaryRow row, Tensor a, Tensor b, Tensor out) except -1:
 cdef Tensor compare(BinaryRow row, object x, object y):
     """Compare elementwise; the result is bool and takes no gradient."""
     cdef Tensor a, b
+    if isinstance(x, Tensor) and (<Tensor>x).a.dtype == CBP_BOOL:      # True == 1, as in Python
+        x = raw_cast(x, I64)
+    if isinstance(y, Tensor) and (<Tensor>y).a.dtype == CBP_BOOL:
+        y = raw_cast(y, I64)
     a, b = met(row.name, x, y)
     if a.a.dtype > CBP_F64:
         return raw_compare_integers(row.name, a, b)

@@ -187,10 +187,10 @@ cdef class Sweep:
         """The complete cotangent of a record: hooks see it, owners get it."""
         cdef Tensor g = self.cotangent(r), new
         if r.hooks is not None:
-            for hook in list(r.hooks):
+            for hook, in list(r.hooks):
                 result = hook(g)
                 if result is not None:
-                    new = as_operand(result, g.a.dtype, "gradient hook")
+                    new = own_value(as_operand(result, g.a.dtype, "gradient hook"))
                     if not same_shape(new.a, g.a) or new.a.dtype != g.a.dtype:
                         raise ShapeError(f"gradient hook: returned shape {new.shape}, dtype {new.dtype} for a gradient "
                                          f"of shape {g.shape}, dtype {g.dtype}")
@@ -262,7 +262,7 @@ def seed_cotangent(Tensor root, gradient, str what):
         raise DTypeError(f"{what}: the gradient is {g.dtype}, the tensor {root.dtype}")
     if not same_shape(g.a, root.a):
         raise ShapeError(f"{what}: the gradient has shape {g.shape}, the tensor {root.shape}")
-    return g
+    return own_value(g)
 
 
 cdef run_backward(Tensor root, gradient, bint retain_graph, bint create_graph):

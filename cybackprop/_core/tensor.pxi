@@ -2,6 +2,7 @@
 
 cdef dict operators = {}                 # operators that structured ops provide: filled by cybackprop.ops
 cdef long long structure = 0
+cdef bint wrapping = False               # a Tensor is being made whose value comes next: see `wrap`
 
 
 def structure_version():
@@ -24,6 +25,13 @@ cdef class Tensor:
     """
 
     __array_ufunc__ = None               # ndarray * tensor is ours to answer
+
+    def __cinit__(self):
+        global wrapping
+        if wrapping:
+            wrapping = False             # `wrap` brings the value
+        else:
+            self.a = scalar_array(0, CBP_F32)
 
     def __init__(self):
         raise TypeError("make tensors with cybackprop.tensor(data)")
@@ -76,7 +84,12 @@ cdef class Tensor:
                 raise DTypeError(f"grad is {value.dtype}, the tensor is {self.dtype}")
             if value.shape != self.shape:
                 raise ShapeError(f"grad has shape {value.shape}, the tensor {self.shape}")
+            value = own_value(value)
         self.grad_ = value
+
+    @grad.deleter
+    def grad(self):
+        self.grad_ = None
 
     @property
     def requires_grad(self):
@@ -219,11 +232,12 @@ cdef class Tensor:
         if self.record.hooks is None:
             self.record.hooks = []
         record = self.record
-        (<list>record.hooks).append(hook)
+        entry = [hook]                   # the same function may be registered twice
+        (<list>record.hooks).append(entry)
 
         def remove():
-            if (<Record>record).hooks is not None and hook in (<Record>record).hooks:
-                (<list>(<Record>record).hooks).remove(hook)
+            if (<Record>record).hooks is not None:
+                (<Record>record).hooks = [e for e in (<Record>record).hooks if e is not entry]
         return remove
 
     # ---- operators: Python's names for the rows
@@ -236,8 +250,8 @@ cdef class Tensor:
     def __rmul__(self, other): return binary(MUL, other, self)
     def __truediv__(self, other): return binary(DIV, self, other)
     def __rtruediv__(self, other): return binary(DIV, other, self)
-    def __pow__(self, other, modulo): return operators["pow"](self, other)
-    def __rpow__(self, other, modulo): return operators["pow"](other, self)
+    def __pow__(self, other, modulo): return NotImplemented if modulo is not None else operators["pow"](self, other)
+    def __rpow__(self, other, modulo): return NotImplemented if modulo is not None else operators["pow"](other, self)
     def __matmul__(self, other): return operators["matmul"](self, other)
     def __rmatmul__(self, other): return operators["matmul"](other, self)
     def __neg__(self): return unary(NEG, self, 0, 0)

@@ -13,14 +13,9 @@ _LR_WITHOUT_DEFAULT = 0.01  # for optimizers that leave it to the user
 
 def find_optimizer(name, lr):
     """A function from parameters to the optimizer of that name; `lr` None means its own default."""
-    kinds = {
-        known.lower(): kind
-        for known, kind in vars(optim).items()
-        if inspect.isclass(kind) and issubclass(kind, optim.Optimizer) and kind is not optim.Optimizer
-    }
-    if name.lower() not in kinds:
-        raise CommandError(f"there is no optimizer {name!r}; {_hint(name.lower(), kinds)}")
-    kind = kinds[name.lower()]
+    if name.lower() not in optim.OPTIMIZERS:
+        raise CommandError(f"there is no optimizer {name!r}; {_hint(name.lower(), optim.OPTIMIZERS)}")
+    kind = optim.OPTIMIZERS[name.lower()]
     if lr is None and inspect.signature(kind).parameters["lr"].default is inspect.Parameter.empty:
         lr = _LR_WITHOUT_DEFAULT
     return kind if lr is None else functools.partial(kind, lr=lr)
@@ -31,7 +26,7 @@ def check_activation(name):
     try:
         modelfile.build((1, 1, 1), name)
     except ValueError as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(f"--activation: {error}") from None
 
 
 def _hint(name, known):

@@ -17,15 +17,14 @@ def check_plot(path):
     check_writable(path)
 
 
-def draw(path, history, columns):
+def draw(path, logs, best, columns):
     """Loss of each epoch on training and validation rows, the best epoch marked."""
     figure = _figure()
     axes = figure.add_subplot()
-    epochs = range(1, len(history) + 1)
-    losses = [logs["val_loss"] for logs in history]
-    axes.plot(epochs, [logs["loss"] for logs in history], label="training rows")
-    axes.plot(epochs, losses, label="validation rows")
-    axes.axvline(losses.index(min(losses)) + 1, color="grey", linestyle=":", label="weights kept")
+    epochs = range(1, len(logs["loss"]) + 1)
+    axes.plot(epochs, logs["loss"], label="training rows")
+    axes.plot(epochs, logs["val_loss"], label="validation rows")
+    axes.axvline(best, color="grey", linestyle=":", label="weights kept")
     loss = "squared error, standardised" if columns.classes is None else "cross-entropy"
     axes.set(xlabel="epoch", ylabel=loss, yscale="log", title=columns.target)
     axes.legend()

@@ -48,7 +48,8 @@ def main(args=None):
     except MemoryError:
         return _refuse("there is not enough memory for this network or table")
     except KeyboardInterrupt:
-        print("cybackprop: stopped; no file was written", file=sys.stderr)
+        after_mark = "\n" if sys.stderr.isatty() else ""  # the terminal has written ^C
+        print(f"{after_mark}cybackprop: stopped; no file was written", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

@@ -104,6 +104,6 @@ def _sizes(tensors):
         if {weight.dtype, bias.dtype} != {np.dtype(np.float32)}:
             raise ModelFileError(f"its layer {i} isn't float32")
         sizes += weight.shape if not sizes else weight.shape[1:]
-    if not sizes or len(tensors) != 2 * (len(sizes) - 1):
+    if len(tensors) != 2 * (len(sizes) - 1):  # none at all, or others
         raise ModelFileError("it isn't a chain of dense layers")
     return tuple(sizes)

@@ -36,7 +36,6 @@ class _Lines(Callback):
     def __init__(self, epochs, score):
         self.epochs = epochs
         self.score = score
-        self.history = []  # the logs of each epoch
 
     def __enter__(self):
         return self
@@ -45,7 +44,6 @@ class _Lines(Callback):
         pass
 
     def on_epoch_end(self, trainer, epoch, logs):
-        self.history.append(dict(logs))
         if not math.isfinite(logs["loss"] + logs["val_loss"]):
             raise CommandError(f"the training diverged in epoch {epoch + 1}; try a lower --lr")
         speed = f"{logs['examples_per_second']:,.0f} examples/s"

@@ -20,7 +20,7 @@ from cybackprop.cli.targets import refuse_overwriting
 from cybackprop.io import check_writable
 from cybackprop.train import EarlyStopping, Trainer
 
-_PATIENCE = 10
+_PATIENCE = 20
 _WEIGHTS_MAX = 100_000_000  # 1.6 GB with gradients and Adam's moments
 
 
@@ -46,6 +46,7 @@ def run(data, target, hidden, activation, epochs, batch_size, lr, optimizer, out
     _refuse_huge(sizes)
     model = modelfile.build(sizes, activation)
     opt = make_optimizer(model.parameters())
+    batch_size = batch_size or min(max(len(parts.train) // 100, 32), 256)
     click.echo(f"{data}: {wording.task(columns)}")
     click.echo(f"rows: {' + '.join(f'{len(rows):,} to {name}' for name, rows in parts._asdict().items())}")
     click.echo(f"network: {'-'.join(map(str, sizes))}, {activation}; {optimizer}, batches of {batch_size}")
@@ -53,21 +54,24 @@ def run(data, target, hidden, activation, epochs, batch_size, lr, optimizer, out
     trainer = Trainer(model, optimizer=opt, seed=seed, **_goal(columns))
     X, goals = columns.inputs(table), columns.goals(y)
     watch = watcher(epochs, math.ceil(len(parts.train) / batch_size), _validation_score(columns))
+    stopper = EarlyStopping(patience=_PATIENCE, restore_best=True)
     began = time.perf_counter()
     with watch:
-        trainer.fit(
+        history = trainer.fit(
             X[parts.train], goals[parts.train], epochs=epochs, batch_size=batch_size,
             validation_data=(X[parts.validate], goals[parts.validate]),
-            callbacks=[EarlyStopping(patience=_PATIENCE, restore_best=True), watch],
+            callbacks=[stopper, watch],
         )  # fmt: skip
-    click.echo(_ending(watch.history, epochs, time.perf_counter() - began))
+    seconds, best, done = time.perf_counter() - began, stopper.best_epoch + 1, len(history.epoch)
+    ending = f"all {epochs} epochs done" if done == epochs else f"stopped after {done} epochs"
+    click.echo(f"{ending} in {seconds:.1f} s; kept the weights of epoch {best}")
 
     score = wording.score(columns, trainer.predict(X[parts.test]), y[parts.test])
     click.echo(f"test {score}")
     modelfile.save(out, model, activation, columns, score)
     click.echo(f"saved {out} ({os.path.getsize(out):,} bytes)")
     if plot is not None:
-        draw(plot, watch.history, columns)
+        draw(plot, history.history, best, columns)
         click.echo(f"drew {plot}")
     click.echo(f"next: {shlex.join(['cybackprop', 'predict', out, data])}")
 
@@ -87,11 +91,4 @@ def _goal(columns):
 def _validation_score(columns):
     if columns.classes is None:
         return lambda logs: f"val. RMSE {math.sqrt(logs['val_loss']) * columns.target_scale:.4g}"
-    return lambda logs: f"val. accuracy {logs['val_accuracy']:.1%}"
-
-
-def _ending(history, epochs, seconds):
-    losses = [logs["val_loss"] for logs in history]
-    best = losses.index(min(losses)) + 1
-    early = f"stopped after {len(losses)} epochs" if len(losses) < epochs else f"all {epochs} epochs done"
-    return f"{early} in {seconds:.1f} s; the weights are those of epoch {best}, the best on the validation rows"
+    return lambda logs: f"val. accuracy {100 * logs['val_accuracy']:.1f} %"

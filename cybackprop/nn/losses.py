@@ -5,6 +5,7 @@ import numpy as np
 from cybackprop._core.engine import Tensor, apply, as_operands, tensor
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.elementwise import functions
+from cybackprop.ops.formula import strong_mul
 from cybackprop.ops.indexing import take
 from cybackprop.ops.movement import as_tensor
 from cybackprop.ops.reduction import mean, sum
@@ -142,11 +143,11 @@ def bce_with_logits(logits, target, *, weight=None, pos_weight=None, reduction="
 
     Notes
     -----
-    (1 - t) x + (1 + (p - 1) t) softplus(-x): finite, with a gradient, for any logit.
+    p t softplus(-x) + (1 - t) softplus(x): no digits are lost in either tail.
     """
     logits, target = _pair("bce_with_logits", logits, target)
-    factor = 1.0 if pos_weight is None else 1 + (as_operands("bce_with_logits", logits, pos_weight)[1] - 1) * target
-    loss = (1 - target) * logits + factor * _softplus(-logits)
+    positive = target if pos_weight is None else target * as_operands("bce_with_logits", logits, pos_weight)[1]
+    loss = strong_mul(positive, _softplus(-logits)) + strong_mul(1 - target, _softplus(logits))
     return _reduce(loss if weight is None else loss * weight, reduction, "bce_with_logits")
 
 

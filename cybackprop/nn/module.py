@@ -7,7 +7,7 @@ import numpy as np
 from cybackprop._core.engine import Parameter, Tensor, structure_changed, tensor
 from cybackprop.errors import ShapeError
 from cybackprop.io import load_tensors, save_tensors
-from cybackprop.nn.containers import ModuleDict, ModuleList
+from cybackprop.nn.containers import ModuleDict, ModuleList, tracked
 from cybackprop.ops.registry import public
 
 
@@ -33,7 +33,7 @@ class Module:
     training = True
 
     def __setattr__(self, name, value):
-        object.__setattr__(self, name, _tracked(value))
+        object.__setattr__(self, name, tracked(value))
         structure_changed()
 
     def __delattr__(self, name):
@@ -61,7 +61,7 @@ class Module:
         """(name, parameter) for all in it, like ("layers.0.weight", ...); a shared one once."""
         seen = set()
         for name, member in _walk(self, ""):
-            if isinstance(member, Parameter) and id(member) not in seen:
+            if _is_parameter(member) and id(member) not in seen:
                 seen.add(id(member))
                 yield name, member
 
@@ -110,7 +110,7 @@ class Module:
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
             raise KeyError(f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
-        values = {name: np.asarray(value) for name, value in state.items()}
+        values = {name: np.array(value) for name, value in state.items()}      # copies: a view of this model is legal
         for name, p in own.items():
             if values[name].shape != p.shape:
                 hint = "; torch weights are (out, in): transpose them" if values[name].T.shape == p.shape else ""
@@ -152,19 +152,11 @@ class Module:
         return ""
 
 
-def _tracked(value):
-    """Containers of modules and parameters as ones that note their edits."""
-    if type(value) is list and _holds_members(value):
-        return ModuleList(map(_tracked, value))
-    if type(value) is tuple and _holds_members(value):
-        return tuple(map(_tracked, value))
-    if type(value) is dict and _holds_members(value.values()):
-        return ModuleDict({k: _tracked(v) for k, v in value.items()})
-    return value
+_stand_ins = set()                       # ids of tensors that stand for parameters during a functional_call
 
 
-def _holds_members(values):
-    return all(isinstance(v, (Module, Parameter, list, tuple, dict)) for v in values)
+def _is_parameter(member):
+    return isinstance(member, Parameter) or (isinstance(member, Tensor) and id(member) in _stand_ins)
 
 
 def _members(thing):
@@ -173,9 +165,7 @@ def _members(thing):
         return list(vars(thing).items())
     if isinstance(thing, dict):
         return [(str(k), v) for k, v in thing.items()]
-    if isinstance(thing, (list, tuple)):
-        return [(str(i), v) for i, v in enumerate(thing)]
-    return []
+    return [(str(i), v) for i, v in enumerate(thing)] if isinstance(thing, list) else []
 
 
 def _walk(thing, name):
@@ -183,13 +173,13 @@ def _walk(thing, name):
     todo, open_ids = [(name, thing)], set()
     while todo:
         name, thing = todo.pop()
-        if isinstance(thing, (Module, list, tuple, dict)):
+        if isinstance(thing, (Module, list, dict)):
             if id(thing) in open_ids:
                 continue
             open_ids.add(id(thing))
         yield name, thing
         inner = [(f"{name}.{k}" if name else k, v) for k, v in _members(thing)
-                 if isinstance(v, (Module, Parameter, ModuleList, ModuleDict, tuple))]
+                 if isinstance(v, (Module, ModuleList, ModuleDict)) or _is_parameter(v)]
         todo.extend(reversed(inner))
 
 
@@ -229,6 +219,9 @@ def functional_call(model, params, *args, **kwargs):
             raise ShapeError(f"functional_call: {name} has shape {np.shape(value)}, the model {own[name].shape}")
     stand_ins = {id(own[n]): v if isinstance(v, Tensor) else tensor(v, own[n].dtype) for n, v in params.items()}
     with contextlib.ExitStack() as undo:
+        added = {id(t) for t in stand_ins.values()} - _stand_ins
+        _stand_ins.update(added)
+        undo.callback(_stand_ins.difference_update, added)
         for _, holder in list(_walk(model, "")):
             for key, member in _slots(holder):
                 if id(member) in stand_ins:

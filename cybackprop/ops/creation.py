@@ -61,10 +61,10 @@ def arange(start, stop=None, step=1, dtype=None):
 @public
 def zeros_like(x):
     """Zeros with the shape and dtype of a tensor."""
-    return tensor(np.zeros(x.shape, x.dtype))
+    return tensor(np.zeros_like(x))
 
 
 @public
 def ones_like(x):
     """Ones with the shape and dtype of a tensor."""
-    return tensor(np.ones(x.shape, x.dtype))
+    return tensor(np.ones_like(x))

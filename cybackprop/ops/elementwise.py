@@ -11,16 +11,19 @@ def _unary_function(row):
     facts = row.facts
     parameters = facts["params"]
 
-    def function(x, *values, **named):
-        if not parameters:
-            return row(x, *values, **named)
+    def with_parameters(x, *values, **named):
         bound = signature.bind(x, *values, **named)
         bound.apply_defaults()
         return row(*bound.args)
 
+    def function(x):
+        return row(x)
+
     signature = inspect.Signature(
         [inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
         + [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value) for name, value in parameters])
+    if parameters:
+        function = with_parameters
     function.__signature__ = signature
     function.__doc__ = f"""Elementwise y = {readable(facts["f"])}.
 

@@ -35,7 +35,7 @@ def getitem(x, key):
         key = (key,)
     if all(k is None or k is Ellipsis or isinstance(k, slice) or is_integer(k) for k in key):
         return basic(x, key)
-    arrays = tuple(np.asarray(k) if isinstance(k, (Tensor, list)) else k for k in key)
+    arrays = tuple(_array(k) if isinstance(k, (Tensor, list)) else k for k in key)
     for k in arrays:
         if isinstance(k, np.ndarray) and k.dtype.kind not in "iub" and k.size:
             raise DTypeError(f"index: arrays of {k.dtype} can't index; use int64 or bool")
@@ -44,6 +44,11 @@ def getitem(x, key):
     except IndexError as error:
         raise IndexError(f"index: {error} (shape {x.shape})") from None
     return apply(_take, (reshape(x, -1),), {"index": as_tensor(np.asarray(places))})
+
+
+def _array(k):
+    k = np.asarray(k)
+    return k if k.size or k.dtype.kind in "iub" else k.astype(np.int64)
 
 
 def is_integer(k):
@@ -71,7 +76,7 @@ def basic(x, key):
         elif isinstance(k, slice):
             start, stop, step = k.indices(x.shape[axis])
             n = len(range(start, stop, step))
-            starts.append(start if n else 0), steps.append(step), lengths.append(n), shape.append(n)
+            starts.append(start if n else 0), steps.append(step if n > 1 else 1), lengths.append(n), shape.append(n)
         else:
             n = x.shape[axis]
             if not -n <= int(k) < n:

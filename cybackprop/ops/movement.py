@@ -3,6 +3,8 @@
 import math
 import operator
 
+import numpy as np
+
 from cybackprop._core import engine
 from cybackprop._core.engine import Tensor, apply, tensor
 from cybackprop.errors import DTypeError, ShapeError
@@ -149,7 +151,7 @@ def _concatenate_vjp(record, g):
 def _concatenate_jvp(record, tangents):
     shapes = record.attrs["shapes"]
     dtype = next(t.dtype for t in tangents if t is not None)
-    full = tuple(tensor(engine.np.zeros(s, dtype)) if t is None else t for t, s in zip(tangents, shapes, strict=True))
+    full = tuple(tensor(np.zeros(s, dtype)) if t is None else t for t, s in zip(tangents, shapes, strict=True))
     return apply(_concatenate, full, record.attrs)
 
 
@@ -218,7 +220,7 @@ def stack(tensors, axis=0):
 
 def require_integers(index, op):
     """Indices as an int64 tensor."""
-    t = as_tensor(index)
+    t = tensor(index, "int64") if not isinstance(index, Tensor) and np.size(index) == 0 else as_tensor(index)
     if t.dtype != "int64":
         raise DTypeError(f"{op}: indices are integers, not {t.dtype}")
     return t

@@ -1,5 +1,7 @@
 """Matrix products and the dense layer."""
 
+import math
+
 from cybackprop._core import engine
 from cybackprop._core.engine import apply, as_operands, unary_rows
 from cybackprop.errors import ShapeError
@@ -7,6 +9,11 @@ from cybackprop.ops.formula import slopes
 from cybackprop.ops.movement import broadcast_to, reshape, sum_to
 from cybackprop.ops.reduction import sum
 from cybackprop.ops.registry import public, structured
+
+
+def _rows(x):
+    """All axes but the last as one."""
+    return reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def product(a, b, ta=False, tb=False):
@@ -26,7 +33,7 @@ def _matmul_vjp(record, g):
         a = record.input(0)
         shape = record.input_shape(1)
         if len(shape) == 2 and not ta:   # one matrix for all rows: one product over all of them, in the row groups
-            a, g = reshape(a, (-1, a.shape[-1])), reshape(g, (-1, g.shape[-1]))
+            a, g = _rows(a), _rows(g)
         db = product(g, a, True, ta) if tb else product(a, g, not ta, False)
         db = sum_to(db, shape)
     return da, db
@@ -81,8 +88,8 @@ def matmul(a, b):
     if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the inner lengths {a.shape[-1]} and "
                          f"{b.shape[-2 if b.ndim > 1 else 0]} differ")
-    left = reshape(a, (1, -1)) if a.ndim == 1 else a
-    right = reshape(b, (-1, 1)) if b.ndim == 1 else b
+    left = reshape(a, (1, a.size)) if a.ndim == 1 else a
+    right = reshape(b, (b.size, 1)) if b.ndim == 1 else b
     out = product(left, right)
     shape = out.shape[:-2] + (() if a.ndim == 1 else out.shape[-2:-1]) + (() if b.ndim == 1 else out.shape[-1:])
     return reshape(out, shape)
@@ -92,10 +99,6 @@ def matmul(a, b):
 
 def _dense_forward(x, w, b, act, p, shape):
     return engine.raw_dense(x, w, b, act, *p)
-
-
-def _rows(x):
-    return reshape(x, (-1, x.shape[-1]))
 
 
 def _through_activation(record, g):
@@ -116,7 +119,7 @@ def _dense_vjp(record, g):
     gz = _through_activation(record, g)
     dx = product(gz, record.input(1), False, True) if record.needs(0) and gz.ndim > 1 else None
     if record.needs(0) and gz.ndim == 1:
-        dx = reshape(product(reshape(gz, (1, -1)), record.input(1), False, True), record.input_shape(0))
+        dx = reshape(product(reshape(gz, (1, gz.size)), record.input(1), False, True), record.input_shape(0))
     dw = product(_rows(record.input(0)), _rows(gz), True, False) if record.needs(1) else None
     db = sum(_rows(gz), 0) if record.needs(2) else None
     return dx, dw, db
@@ -192,7 +195,9 @@ def dense(x, weight, bias=None, activation=None):
     >>> cb.dense(cb.ones((2, 3)), cb.ones((3, 1)), cb.tensor([-5.0]), activation="relu").tolist()
     [[0.0], [0.0]]
     """
-    weight, x, bias = as_operands("dense", weight, x, bias)
+    weight, x = as_operands("dense", weight, x)
+    if bias is not None:
+        bias = as_operands("dense", weight, bias)[1]
     if activation is not None and not isinstance(activation, str):
         return activation(dense(x, weight, bias))
     act = None if activation is None else activation_row(activation)

@@ -7,6 +7,7 @@ import threading
 
 from cybackprop._core import engine
 from cybackprop._core.engine import apply
+from cybackprop.errors import DTypeError
 from cybackprop.ops.movement import as_tensor
 from cybackprop.ops.registry import public, structured
 from cybackprop.ops.selection import where
@@ -41,37 +42,42 @@ class Generator:
         self.key, self.offset = _mix(operator.index(seed) & _MASK), 0
         self._lock = threading.Lock()
 
-    def _draw(self, n):
+    def _draw(self, n, draw):
+        """The result of draw(offset); only if that succeeds the stream moves n places on."""
         with self._lock:
-            start, self.offset = self.offset, self.offset + n
-        return start
+            result = draw(self.offset)
+            self.offset += n
+        return result
+
+    def _numbers(self, kind, shape, dtype):
+        return self._draw(_size(shape), lambda at: engine.raw_random(kind, self.key, at, shape, dtype))
 
     def uniform(self, shape, low=0.0, high=1.0, dtype="float32"):
         """Numbers in [low, high)."""
-        u = engine.raw_random("uniform", self.key, self._draw(_size(shape)), shape, dtype)
+        u = self._numbers("uniform", shape, dtype)
         return u if (low, high) == (0.0, 1.0) else u * (high - low) + low
 
     def normal(self, shape, mean=0.0, std=1.0, dtype="float32"):
         """Normal numbers."""
-        z = engine.raw_random("normal", self.key, self._draw(_size(shape)), shape, dtype)
+        z = self._numbers("normal", shape, dtype)
         return z if (mean, std) == (0.0, 1.0) else z * std + mean
 
     def integers(self, bound, shape=()):
         """Integers in [0, bound), int64."""
-        return engine.raw_integers(self.key, self._draw(_size(shape)), shape, bound)
+        return self._draw(_size(shape), lambda at: engine.raw_integers(self.key, at, shape, bound))
 
     def permutation(self, n):
         """0 .. n - 1 in random order, int64."""
-        return engine.raw_permutation(self.key, self._draw(n), n)
+        return self._draw(n, lambda at: engine.raw_permutation(self.key, at, n))
 
     def mask(self, shape, p):
         """True with probability 1 - p."""
-        return engine.raw_mask(self.key, self._draw(_size(shape)), shape, p)
+        return self._draw(_size(shape), lambda at: engine.raw_mask(self.key, at, shape, p))
 
     def spawn(self):
         """An independent generator; drawn from this one's stream."""
         child = Generator()
-        child.key = _mix(self.key ^ _mix(self._draw(1)))
+        child.key = self._draw(1, lambda at: _mix(self.key ^ _mix(at)))
         return child
 
     @property
@@ -165,6 +171,8 @@ def dropout(x, p=0.5, rng=None):
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p is {p}, it must be in [0, 1)")
     x = as_tensor(x)
+    if x.dtype.kind != "f":
+        raise DTypeError(f"dropout works on float32 and float64, not on {x.dtype}; use astype('float32') first")
     if p == 0:
         return x
     mask = as_generator(rng).mask(x.shape, p)

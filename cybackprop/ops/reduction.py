@@ -4,7 +4,7 @@ import math
 
 from cybackprop._core import engine
 from cybackprop._core.engine import apply
-from cybackprop.errors import ShapeError
+from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.movement import as_tensor, broadcast_to, move_last, normal_axis, reshape
 from cybackprop.ops.registry import public, structured
 from cybackprop.ops.selection import where
@@ -18,6 +18,14 @@ def normal_axes(axis, ndim, op):
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{op}: axis {axis} names an axis twice")
     return tuple(sorted(axes))
+
+
+def _floats(x, op):
+    """A tensor that can be summed, or an error in the name of the op that was called."""
+    x = as_tensor(x)
+    if x.dtype.kind != "f":
+        raise DTypeError(f"{op} works on float32 and float64, not on {x.dtype}; use astype('float32') first")
+    return x
 
 
 def kept_shape(shape, axes):
@@ -62,7 +70,7 @@ def sum(x, axis=None, keepdims=False):
 @public(method=True)
 def mean(x, axis=None, keepdims=False):
     """Mean over axes (all by default); NaN of nothing.  See `sum`."""
-    x = as_tensor(x)
+    x = _floats(x, "mean")
     axes = normal_axes(axis, x.ndim, "mean")
     return sum(x, axes, keepdims) / float(math.prod(x.shape[a] for a in axes))
 
@@ -70,7 +78,7 @@ def mean(x, axis=None, keepdims=False):
 @public(method=True)
 def var(x, axis=None, ddof=0, keepdims=False):
     """Variance over axes: the mean square distance from the mean, divided by N - ddof.  See `sum`."""
-    x = as_tensor(x)
+    x = _floats(x, "var")
     axes = normal_axes(axis, x.ndim, "var")
     d = x - mean(x, axes, keepdims=True)
     return sum(d * d, axes, keepdims) / float(math.prod(x.shape[a] for a in axes) - ddof)
@@ -117,7 +125,11 @@ def max(x, axis=None, keepdims=False):
 @public(method=True)
 def min(x, axis=None, keepdims=False):
     """Minimum over axes; see `max`."""
-    return -max(-as_tensor(x), axis, keepdims)
+    x = _floats(x, "min")
+    for a in normal_axes(axis, x.ndim, "min"):
+        if x.shape[a] == 0:
+            raise ShapeError(f"min: axis {a} of shape {x.shape} is empty and has no minimum")
+    return -max(-x, axis, keepdims)
 
 
 @public(method=True)

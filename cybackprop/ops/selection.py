@@ -3,9 +3,9 @@
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Tensor, apply, as_operands, tensor
+from cybackprop._core.engine import apply, as_operands
 from cybackprop.errors import DTypeError, ShapeError
-from cybackprop.ops.movement import broadcast_to, sum_to
+from cybackprop.ops.movement import as_tensor, broadcast_to, sum_to
 from cybackprop.ops.registry import public, structured
 
 
@@ -58,7 +58,7 @@ def where(condition, a, b):
     >>> cb.where(x > 0, cb.sqrt(x), 0)
     Tensor([0., 2.], dtype=float32)
     """
-    c = condition if isinstance(condition, Tensor) else tensor(condition)
+    c = as_tensor(condition)
     if c.dtype != np.bool_:
         raise DTypeError(f"where: the condition is {c.dtype}, not bool; compare first (x > 0)")
     a, b = as_operands("where", a, b)
@@ -73,8 +73,7 @@ def where(condition, a, b):
 
 def _logic(name):
     def function(a, b):
-        a, b = (t if isinstance(t, Tensor) else tensor(t) for t in (a, b))
-        return engine.raw_logic(name, a, b)
+        return engine.raw_logic(name, as_tensor(a), as_tensor(b))
 
     function.__name__ = function.__qualname__ = "logical_" + name
     function.__doc__ = f"Elementwise {name} of two bool tensors."
@@ -87,7 +86,7 @@ logical_and, logical_or, logical_xor = map(_logic, ("and", "or", "xor"))
 @public(operator="invert")
 def logical_not(x):
     """Elementwise not of a bool tensor."""
-    return engine.raw_not(x if isinstance(x, Tensor) else tensor(x))
+    return engine.raw_not(as_tensor(x))
 
 
 def _astype_vjp(record, g):
@@ -112,7 +111,7 @@ def astype(x, dtype):
     >>> (cb.tensor([1.0, 2.0]) > 1.5).astype("float32").mean().item()
     0.5
     """
-    dtype = np.dtype(dtype)
+    x, dtype = as_tensor(x), np.dtype(dtype)
     if dtype == x.dtype:
         return x
     if dtype.kind != "f":

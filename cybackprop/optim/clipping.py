@@ -2,7 +2,7 @@
 
 import math
 
-from cybackprop._core.engine import no_grad
+from cybackprop._core.engine import Tensor, no_grad
 from cybackprop.ops.creation import zeros
 from cybackprop.ops.elementwise import functions
 
@@ -28,7 +28,7 @@ def clip_grad_norm(parameters, max_norm, norm_type=2.0):
     The factor is min(1, max_norm / (norm + 1e-6)).  One sum a parameter, then a tree in the caller's order, so the
     bits do not depend on how parameters lie in memory.
     """
-    members = [p for p in parameters if p.grad is not None]
+    members = _with_gradient(parameters)
     if not members:
         return zeros(())
     if math.isinf(norm_type):
@@ -46,10 +46,14 @@ def clip_grad_norm(parameters, max_norm, norm_type=2.0):
 @no_grad
 def clip_grad_value(parameters, max_value):
     """Clip every element of the gradients to [-max_value, max_value]."""
-    members = [p for p in parameters if p.grad is not None]
+    members = _with_gradient(parameters)
     clipped = [functions["clip"](p.grad, -max_value, max_value) for p in members]
     for p, g in zip(members, clipped, strict=True):
         p.grad = g
+
+
+def _with_gradient(parameters):
+    return [p for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
 
 
 def _tree(values, combine):

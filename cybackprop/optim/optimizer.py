@@ -1,5 +1,7 @@
 """Optimizer: groups of parameters, their moments, and one call into the kernels a step."""
 
+import functools
+
 import numpy as np
 
 from cybackprop._core import engine
@@ -43,7 +45,7 @@ class Optimizer:
 
     def add_param_group(self, group):
         """Take more parameters, with options of their own."""
-        group = {ALIASES.get(k, k): v for k, v in group.items()}
+        group = by_own_names(type(self).__name__, group)
         members = group.pop("params", [])
         members = [members] if isinstance(members, Parameter) else list(members)
         unknown = [k for k in group if k not in self.defaults]
@@ -52,8 +54,8 @@ class Optimizer:
         for p in members:
             if not isinstance(p, Parameter):
                 raise TypeError(f"{type(self).__name__}: a Parameter is needed, not {type(p).__name__}")
-            if id(p) in self.steps:
-                raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is in two groups")
+            if id(p) in self.steps or sum(p is q for q in members) > 1:
+                raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is there twice")
         group = {**self.defaults, **group, "params": members}
         self.check(group)
         for dtype in ("float32", "float64"):
@@ -67,12 +69,12 @@ class Optimizer:
 
     def check(self, group):
         """Refuse options that make no sense; subclasses add theirs."""
-        for name in ("lr", "weight_decay", "eps", "momentum"):
+        for name in ("lr", "weight_decay", "eps", "momentum", "lr_decay", "initial_accumulator"):
             if name in group and not group[name] >= 0:
                 raise ValueError(f"{type(self).__name__}: {name} is {group[name]}, it must not be negative")
-        for i, beta in enumerate(group.get("betas", ())):
-            if not 0 <= beta < 1:
-                raise ValueError(f"{type(self).__name__}: betas[{i}] is {beta}, it must be in [0, 1)")
+        for name, value in [("alpha", group.get("alpha", 0)), *(("a beta", b) for b in group.get("betas", ()))]:
+            if not 0 <= value < 1:
+                raise ValueError(f"{type(self).__name__}: {name} is {value}, it must be in [0, 1)")
 
     def new_moments(self, group, p):
         """Zeros for each moment the rule has under these options."""
@@ -153,14 +155,26 @@ class Optimizer:
         return f"{type(self).__name__}({n} parameters, {options})"
 
 
-def resolve(name, options, defaults):
-    """Options with their aliases resolved and defaults filled in; both spellings at once are an error."""
-    out = dict(defaults)
-    for key, value in options.items():
-        own = ALIASES.get(key, key)
-        if own not in defaults:
-            raise TypeError(f"{name}: unknown option {key!r}; there are {', '.join(defaults)}")
-        if own != key and own in options:
-            raise TypeError(f"{name}: {key} and {own} are the same option; give one")
-        out[own] = value
+def by_own_names(what, options):
+    """Options with Keras' names replaced by ours; both spellings at once are an error."""
+    out = dict(options)
+    for alias, name in ALIASES.items():
+        if alias in out:
+            if name in out:
+                raise TypeError(f"{what}: {alias} and {name} are the same option; give one")
+            out[name] = out.pop(alias)
+    if "beta_1" in out or "beta_2" in out:
+        if "betas" in out:
+            raise TypeError(f"{what}: beta_1, beta_2 and betas are the same option; give one")
+        out["betas"] = (out.pop("beta_1", 0.9), out.pop("beta_2", 0.999))
     return out
+
+
+def with_aliases(init):
+    """Let a constructor take Keras' names of options too."""
+
+    @functools.wraps(init)
+    def wrapped(self, *args, **options):
+        return init(self, *args, **by_own_names(type(self).__name__, options))
+
+    return wrapped

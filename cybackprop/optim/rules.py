@@ -1,6 +1,6 @@
 """The optimizers.  Each is a row of optim.def with its defaults; semantics are torch's but for decay_bias."""
 
-from cybackprop.optim.optimizer import Optimizer, resolve
+from cybackprop.optim.optimizer import Optimizer, with_aliases
 
 
 class SGD(Optimizer):
@@ -36,12 +36,10 @@ class SGD(Optimizer):
     row = "sgd"
     switches = ("momentum",)
 
-    def __init__(self, params, **options):
-        given = resolve("SGD", options, {"lr": None, "momentum": 0.0, "dampening": 0.0, "nesterov": False,
-                                         "weight_decay": 0.0, "decay_bias": False})
-        if given["lr"] is None and not any(isinstance(g, dict) and {"lr", "learning_rate"} & set(g) for g in params):
-            raise TypeError("SGD: lr is required")
-        super().__init__(params, given)
+    @with_aliases
+    def __init__(self, params, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, *, decay_bias=False):
+        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov,
+                                      weight_decay=weight_decay, decay_bias=decay_bias))
 
     def check(self, group):
         """Nesterov needs momentum and no dampening."""
@@ -79,10 +77,11 @@ class RMSprop(Optimizer):
     row = "rmsprop"
     switches = ("centered", "momentum")
 
-    def __init__(self, params, **options):
-        super().__init__(params, resolve("RMSprop", options, {
-            "lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "centered": False, "weight_decay": 0.0,
-            "decay_bias": False}))
+    @with_aliases
+    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, momentum=0.0, centered=False, weight_decay=0.0, *,
+                 decay_bias=False):
+        super().__init__(params, dict(lr=lr, alpha=alpha, eps=eps, momentum=momentum, centered=centered,
+                                      weight_decay=weight_decay, decay_bias=decay_bias))
 
 
 class Adagrad(Optimizer):
@@ -104,10 +103,11 @@ class Adagrad(Optimizer):
 
     row = "adagrad"
 
-    def __init__(self, params, **options):
-        super().__init__(params, resolve("Adagrad", options, {
-            "lr": 1e-2, "lr_decay": 0.0, "initial_accumulator": 0.0, "eps": 1e-10, "weight_decay": 0.0,
-            "decay_bias": False}))
+    @with_aliases
+    def __init__(self, params, lr=1e-2, lr_decay=0.0, initial_accumulator=0.0, eps=1e-10, weight_decay=0.0, *,
+                 decay_bias=False):
+        super().__init__(params, dict(lr=lr, lr_decay=lr_decay, initial_accumulator=initial_accumulator, eps=eps,
+                                      weight_decay=weight_decay, decay_bias=decay_bias))
 
     def new_moments(self, group, p):
         """The sum starts from initial_accumulator."""
@@ -156,12 +156,12 @@ class Adam(Optimizer):
 
     row = "adam"
     switches = ("amsgrad",)
-    decay = 0.0
 
-    def __init__(self, params, **options):
-        super().__init__(params, resolve(type(self).__name__, options, {
-            "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": self.decay, "amsgrad": False,
-            "decay_bias": False}))
+    @with_aliases
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, *,
+                 decay_bias=False):
+        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
+                                      decay_bias=decay_bias))
 
     def values(self, group, t):
         """Betas by name and the bias corrections."""
@@ -176,7 +176,11 @@ class AdamW(Adam):
     """
 
     row = "adamw"
-    decay = 1e-2
+
+    @with_aliases
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *,
+                 decay_bias=False):
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, decay_bias=decay_bias)
 
 
 OPTIMIZERS = {cls.row: cls for cls in (SGD, RMSprop, Adagrad, Adam, AdamW)}

@@ -8,6 +8,8 @@ from cybackprop.errors import ModelFileError
 from cybackprop.io import load_tensors, save_tensors
 
 KEY = "cybackprop.trainer"
+PARTS = ("parameters", "optimizer", "schedule", "rng", "generators", "history", "step", "epochs", "unfinished",
+         "plan_epoch", "batch", "order_at", "sum", "callbacks")
 
 
 def split(prefix, tree, arrays):
@@ -17,6 +19,9 @@ def split(prefix, tree, arrays):
         return {"array": prefix}
     if isinstance(tree, dict):
         return {"dict": {k: split(f"{prefix}/{k}", v, arrays) for k, v in tree.items()}}
+    if isinstance(tree, (list, tuple)) and len(tree) > 32 and {type(v) for v in tree} in ({int}, {float}):
+        arrays[prefix] = np.array(tree)                # a long history would outgrow the header
+        return {"list": prefix}
     if isinstance(tree, (list, tuple)):
         return [split(f"{prefix}/{i}", v, arrays) for i, v in enumerate(tree)]
     if isinstance(tree, np.generic):
@@ -27,6 +32,8 @@ def split(prefix, tree, arrays):
 def join(tree, arrays):
     """The nest that `split` took apart."""
     if isinstance(tree, dict):
+        if "list" in tree:
+            return arrays[tree["list"]].tolist()
         return arrays[tree["array"]] if "array" in tree else {k: join(v, arrays) for k, v in tree["dict"].items()}
     return [join(v, arrays) for v in tree] if isinstance(tree, list) else tree
 
@@ -44,6 +51,10 @@ def load(path):
     if KEY not in metadata:
         raise ModelFileError(f"{path} holds tensors but no training run; Trainer.save writes those")
     try:
-        return join(json.loads(metadata[KEY]), arrays)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        state = join(json.loads(metadata[KEY]), arrays)
+        missing = [name for name in PARTS if name not in state]
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{path} holds a damaged training run ({type(error).__name__}: {error})") from None
+    if missing or not isinstance(state, dict):
+        raise ModelFileError(f"{path} holds a damaged training run: {', '.join(missing)} missing")
+    return state

@@ -120,6 +120,8 @@ class Trainer:
     def _epoch(self, X, y, batch_size, callbacks, watchers, validation_data, last):
         """One epoch, or what is left of it; False if max_steps ended it."""
         n = len(X)
+        if last is not None and self.step >= last:
+            return False
         if self._batch == 0:
             self._order_at, self._sum = self.rng.state, (0.0, 0)
             for c in callbacks:
@@ -186,14 +188,15 @@ class Trainer:
         X = self._inputs(X)
         if X.ndim == 0:
             raise ShapeError("predict: X has no axis of samples")
-        training = self.model.training
+        modes = [(m, m.training) for _, m in self.model.named_modules()]
         self.model.eval()
         try:
             with no_grad():
                 parts = [self.model(tensor(X[i:i + batch_size], self.dtype)).numpy()
                          for i in range(0, max(len(X), 1), batch_size)]
         finally:
-            self.model.train(training)
+            for module, training in modes:
+                module.training = training
         return np.concatenate(parts)
 
     # ---- data
@@ -246,8 +249,13 @@ class Trainer:
         """
         state = checkpoint.load(path)
         trainer = cls(model, loss, optimizer, seed, metrics, schedule)
-        optimizer.load_state_dict(state["optimizer"])
+        before = model.state_dict()
         model.load_state_dict(state["parameters"])
+        try:
+            optimizer.load_state_dict(state["optimizer"])
+        except BaseException:
+            model.load_state_dict(before)
+            raise
         if schedule is not None and state["schedule"] is not None:
             schedule.load_state_dict(state["schedule"])
         trainer.rng.state = state["rng"]

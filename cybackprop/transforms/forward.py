@@ -4,7 +4,7 @@ from cybackprop._core.engine import as_operands
 from cybackprop.errors import ShapeError
 from cybackprop.ops.registry import public
 from cybackprop.transforms.tree import flatten, unflatten
-from cybackprop.transforms.walks import Recording, differentiable
+from cybackprop.transforms.walks import Recording, differentiable, tensors
 
 
 @public
@@ -45,6 +45,7 @@ def jvp(fun, primals, tangents, has_aux=False):
     recording = Recording(lambda fresh: fun(*unflatten(spec, fresh)), leaves)
     result, aux = recording.result if has_aux else (recording.result, None)
     outputs, out_spec = flatten(result)
+    outputs = tensors(outputs, "jvp")
     moved = unflatten(out_spec, recording.push(outputs, directions))
     seen = unflatten(out_spec, recording.outward(outputs))
     return (seen, moved, aux) if has_aux else (seen, moved)

@@ -3,11 +3,11 @@
 import functools
 import operator
 
-from cybackprop._core.engine import Tensor, seed_cotangent
-from cybackprop.errors import ShapeError, TapeError
+from cybackprop._core.engine import seed_cotangent
+from cybackprop.errors import ShapeError
 from cybackprop.ops.registry import public
 from cybackprop.transforms.tree import flatten, unflatten
-from cybackprop.transforms.walks import Recording, differentiable
+from cybackprop.transforms.walks import Recording, differentiable, tensors
 
 
 def _split(argnums, args):
@@ -17,6 +17,8 @@ def _split(argnums, args):
     for n in numbers:
         if not -len(args) <= n < len(args):
             raise TypeError(f"grad: argnums {n}, but the function was called with {len(args)} positional arguments")
+    if len({n % len(args) for n in numbers}) != len(numbers):
+        raise TypeError(f"grad: argnums {argnums} names an argument twice")
     leaves, spec = flatten(tuple(args[n] for n in numbers))
 
     def rebuild(new):
@@ -66,9 +68,7 @@ def value_and_grad(fun, argnums=0, has_aux=False):
         leaves, rebuild, shape_like = _split(argnums, args)
         recording = Recording(lambda fresh: fun(*rebuild(fresh), **kwargs), leaves)
         value, aux = recording.result if has_aux else (recording.result, None)
-        if not isinstance(value, Tensor):
-            raise TapeError(f"grad: the function returned {type(value).__name__}, not a tensor; "
-                            "use operations of cybackprop inside it")
+        value, = tensors([value], "grad")
         if value.size != 1:
             raise ShapeError(f"grad: the function returned shape {value.shape}; it must return one element "
                              "(use vjp, or sum the result)")
@@ -129,6 +129,7 @@ def vjp(fun, *primals, has_aux=False):
     recording = Recording(lambda fresh: fun(*rebuild(fresh)), leaves)
     result, aux = recording.result if has_aux else (recording.result, None)
     outputs, spec = flatten(result)
+    outputs = tensors(outputs, "vjp")
 
     def pull(cotangent):
         given, _ = flatten(cotangent) if spec is not None else ([cotangent], None)

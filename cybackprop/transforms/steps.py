@@ -35,6 +35,8 @@ def backward_steps(loss, gradient=None, *, retain_graph=False, create_graph=Fals
     >>> [step.op for step in cb.backward_steps(cb.sum(w * w))]
     ['sum', 'mul', 'leaf']
     """
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"backward_steps: a tensor is needed, not {type(loss).__name__}")
     g = engine.seed_cotangent(loss, gradient, "backward_steps")
     sweep = Sweep(retain_graph, create_graph)
     sweep.start(loss, g)

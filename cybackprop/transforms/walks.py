@@ -6,7 +6,7 @@ result, so nested transforms never confuse their perturbations.
 
 from cybackprop._core import engine
 from cybackprop._core.engine import Sweep, Tensor, tensor
-from cybackprop.errors import DTypeError
+from cybackprop.errors import DTypeError, TapeError
 from cybackprop.ops.creation import zeros_like
 
 
@@ -65,6 +65,15 @@ class Recording:
     def outward(self, outputs):
         """The results as the caller sees them: with a history only if that leads further out."""
         return [y if self.recorded and self.outside else y.detach() for y in outputs]
+
+
+def tensors(results, what):
+    """What a differentiated function returned, if those are tensors."""
+    for y in results:
+        if not isinstance(y, Tensor):
+            raise TapeError(f"{what}: the function returned {type(y).__name__}, not a tensor; "
+                            "use operations of cybackprop inside it")
+    return results
 
 
 def differentiable(x, what):

@@ -1,4 +1,4 @@
-"""The command line as it is typed: what it writes, what it says, what it refuses, what it leaves alone."""
+"""The command line as it is typed: what it writes and what it says."""
 
 import csv
 import io
@@ -13,43 +13,17 @@ import time
 
 import numpy as np
 import pytest
-import sklearn.datasets
 
 import cybackprop as cb
-from cybackprop.cli.main import main
-from cybackprop.io import load_tensors, save_tensors
+from cybackprop.cli import modelfile
+from cybackprop.data import digits
+from cybackprop.io import save_tensors
 
 QUICK = ("--hidden", "8", "--epochs", "3")
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run a command in an empty folder; gives exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        code = main(list(args))
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def write_csv(path, header, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
-
-
-def write_dataset(name):
-    """One of scikit-learn's tables as NAME.csv, labels as text."""
-    data = getattr(sklearn.datasets, f"load_{name}")()
-    label = (lambda y: data.target_names[int(y)]) if hasattr(data, "target_names") else (lambda y: y)
-    rows = [[*row, label(y)] for row, y in zip(data.data.tolist(), data.target.tolist(), strict=True)]
-    write_csv(f"{name}.csv", [*data.feature_names, "target"], rows)
-    return data
-
-
-@pytest.fixture
-def trained(run):
+def trained(run, write_dataset):
     """iris.csv and a model of it in iris.safetensors."""
     write_dataset("iris")
     code, _, _ = run("train", "iris.csv", "--target", "target", "--out", "iris.safetensors", *QUICK)
@@ -60,31 +34,32 @@ def trained(run):
 def test_digits(run):
     code, out, err = run("train", "digits")
     assert (code, err) == (0, "")
-    assert float(re.search(r"test accuracy ([\d.]+)%", out)[1]) >= 97
-    assert os.path.exists("model.safetensors")
+    assert float(re.search(r"test accuracy ([\d.]+) ±", out)[1]) >= 97
+    loaded = modelfile.load("model.safetensors")  # pixels share one scale: black borders stay black
+    assert set(loaded.columns.mean) == {0} and set(loaded.columns.scale) == {16}
 
 
-def test_digits_same_bits_every_time(run):
-    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
-        run("train", "digits", "--out", name, "--seed", seed, *QUICK)
+def test_same_options_same_bits(run):
+    for name, option in (("a", ("--seed", "0")), ("b", ("--lr", "0.001")), ("c", ("--seed", "1"))):
+        run("train", "digits", "--out", name, *option, *QUICK)
     a, b, c = (pathlib.Path(name).read_bytes() for name in "abc")
-    assert a == b != c
+    assert a == b != c  # b spells a default out
 
 
 @pytest.mark.parametrize(
-    ("name", "says", "pattern", "least"),
+    ("name", "says", "score", "least"),
     [
-        ("iris", "one of 3 labels (setosa, versicolor, virginica): classification", r"accuracy ([\d.]+)%", 90),
-        ("wine", "one of 3 labels (class_0, class_1, class_2): classification", r"accuracy ([\d.]+)%", 90),
-        ("breast_cancer", "one of 2 labels (benign, malignant): classification", r"accuracy ([\d.]+)%", 93),
-        ("diabetes", "numeric: regression", r"R² ([\d.]+)", 0.3),
+        ("iris", "classification of 'target' by 4 columns; 3 labels: setosa, versicolor, virginica", "accuracy", 90),
+        ("wine", "classification of 'target' by 13 columns; 3 labels: class_0, class_1, class_2", "accuracy", 90),
+        ("breast_cancer", "classification of 'target' by 30 columns; 2 labels: benign, malignant", "accuracy", 93),
+        ("diabetes", "regression of 'target' by 10 columns", "R²", 0.3),
     ],
 )
-def test_real_tables(run, name, says, pattern, least):
+def test_real_tables(run, name, says, score, least, write_dataset):
     data = write_dataset(name)
     code, out, err = run("train", f"{name}.csv", "--target", "target", "--out", "m.safetensors")
     assert (code, err) == (0, "") and says in out
-    assert float(re.search(f"test {pattern}", out)[1]) >= least
+    assert float(re.search(rf"test {score} ([\d.]+) ±", out)[1]) >= least
     assert "± is the standard error" in out
 
     typed = shlex.split(out.splitlines()[-1].removeprefix("next: "))
@@ -99,11 +74,11 @@ def test_real_tables(run, name, says, pattern, least):
         assert np.mean([row[0] for row in answers] == data.target_names[data.target]) > 0.93
 
 
-def test_numeric_labels_are_classes_and_come_back_as_written(run):
+def test_numeric_labels_are_classes_and_come_back_as_written(run, write_csv):
     rng = np.random.default_rng(0)
     write_csv("t.csv", ["x", "y"], [[f"{x:.3f}", int(x > 0) + 1] for x in rng.normal(size=200)])
     code, out, _ = run("train", "t.csv", "--target", "y", "--epochs", "30")
-    assert code == 0 and "one of 2 labels (1, 2): classification" in out
+    assert code == 0 and "classification of 'y' by 1 column; 2 labels: 1, 2" in out
     _, out, _ = run("predict", "model.safetensors", "t.csv")
     assert set(out.split()) == {"y", "1", "2"}
 
@@ -112,11 +87,11 @@ def test_plain_lines_without_a_terminal(run):
     _, out, _ = run("train", "digits", "--epochs", "40", "--hidden", "8")
     epochs = [line for line in out.splitlines() if line.startswith("epoch ")]
     assert 2 <= len(epochs) <= 21
-    assert re.fullmatch(r"epoch 1/40  loss [\d.]+  validation accuracy [\d.]+%  [\d,]+ examples/s", epochs[0])
+    assert re.fullmatch(r"epoch 1/40  loss [\d.]+  val\. accuracy [\d.]+ %  [\d,]+ examples/s", epochs[0])
     assert "\x1b" not in out and "\r" not in out
 
 
-def test_live_bar_in_a_terminal(tmp_path):
+def test_live_bar_in_a_terminal(tmp_path, command):
     pty = pytest.importorskip("pty")
     master, terminal = pty.openpty()
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
@@ -132,10 +107,6 @@ def test_live_bar_in_a_terminal(tmp_path):
     text = seen.decode()
     assert "━" in text and "epoch 3/3" in text and "examples/s" in text
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l") >= 0  # the cursor is back
-
-
-def command(*args):
-    return [sys.executable, "-c", "import sys; from cybackprop.cli.main import main; sys.exit(main())", *args]
 
 
 def test_probabilities(run, trained):
@@ -155,7 +126,7 @@ def test_predict_writes_a_file(run, trained):
     assert pathlib.Path("answers.csv").read_text() == expected
 
 
-def test_predict_finds_columns_by_name(run, trained):
+def test_predict_finds_columns_by_name(run, trained, write_csv):
     _, expected, _ = run("predict", trained, "iris.csv")
     with open("iris.csv") as file:
         header, *rows = csv.reader(file)
@@ -164,19 +135,25 @@ def test_predict_finds_columns_by_name(run, trained):
     assert run("predict", trained, "other.csv") == (0, expected, "")
 
 
+def test_answers_don_t_depend_on_blocks(run, trained, monkeypatch):
+    expected = run("predict", trained, "iris.csv", "--proba")
+    monkeypatch.setattr(modelfile, "_ROWS_AT_ONCE", 7)
+    assert run("predict", trained, "iris.csv", "--proba") == expected
+
+
 def test_predict_digits(run):
     run("train", "digits", "--hidden", "32", "--epochs", "10")
     code, out, _ = run("predict", "model.safetensors", "digits")
     answers = np.array(out.split()[1:], int)
-    assert code == 0 and (answers == cb.data.digits()[1]).mean() > 0.9
+    assert code == 0 and (answers == digits()[1]).mean() > 0.9
 
 
 def test_info(run, trained):
     code, out, err = run("info", trained)
     assert (code, err) == (0, "")
-    for text in ("classification of 'target'", "setosa, versicolor, virginica", "sepal length (cm)", "4-8-3, relu"):
+    for text in ("classification of 'target' by 4 columns; 3 labels: setosa", "sepal length (cm)", "4-8-3, relu"):
         assert text in out
-    assert re.search(r"test: accuracy [\d.]+% ± ", out) and "layers.0.weight  float32  (4, 8)" in out
+    assert re.search(r"test: accuracy [\d.]+ ± ", out) and "layers.0.weight  float32  (4, 8)" in out
 
 
 def test_info_of_another_program_s_file(run):
@@ -192,7 +169,7 @@ def test_config(run):
         assert key in out
 
 
-def test_plot(run):
+def test_plot(run, write_dataset):
     pytest.importorskip("matplotlib")
     write_dataset("iris")
     code, out, err = run("train", "iris.csv", "--target", "target", "--plot", "curve.png", *QUICK)
@@ -233,143 +210,8 @@ def test_missing_extras(tmp_path, missing, args, sentence):
     assert list(tmp_path.iterdir()) == []
 
 
-IRIS = ("train", "iris.csv", "--target", "target")
-REFUSED = {
-    "no such file": (("train", "none.csv", "--target", "y"), "none.csv: No such file"),
-    "no such file, no target": (("train", "none.csv"), "none.csv: No such file"),
-    "a folder": (("train", "folder", "--target", "y"), "folder: Is a directory"),
-    "empty file": (("train", "empty.csv", "--target", "y"), "empty.csv is empty"),
-    "header only": (("train", "header.csv", "--target", "y"), "header.csv has a header and no rows"),
-    "no target": (("train", "iris.csv"), "--target COLUMN; it has 'sepal length (cm)'"),
-    "unknown column": (("train", "iris.csv", "--target", "Targit"), "did you mean 'target'?"),
-    "text in a column": (("train", "text.csv", "--target", "y"), "text.csv, line 3, column 'a': 'red' is not a number"),
-    "missing value": (("train", "gap.csv", "--target", "y"), "gap.csv, line 2, column 'a': the value is missing"),
-    "one class": (("train", "one.csv", "--target", "y"), "'y' is 'u' in every row"),
-    "too few rows": (("train", "few.csv", "--target", "y"), "few.csv has 9 rows; training needs at least 10"),
-    "rare class": (("train", "rare.csv", "--target", "y"), "the class 'v' has 2 of 42 rows"),
-    "digits with a target": (("train", "digits", "--target", "y"), "digits has no column 'y'"),
-    "bad hidden": ((*IRIS, "--hidden", "12,x"), "'12,x' isn't a list of layer widths"),
-    "empty hidden": ((*IRIS, "--hidden", ""), "'' isn't a list of layer widths"),
-    "hidden 0": ((*IRIS, "--hidden", "8,0"), "'8,0' isn't a list of layer widths"),
-    "huge hidden": ((*IRIS, "--hidden", "99999999999"), "isn't a list of layer widths"),
-    "unknown activation": ((*IRIS, "--activation", "rleu"), "rleu"),
-    "unknown optimizer": ((*IRIS, "--optimizer", "adma"), "there is no optimizer 'adma'; did you mean 'adam'?"),
-    "negative epochs": ((*IRIS, "--epochs", "-1"), "-1 is not in the range"),
-    "no epochs": ((*IRIS, "--epochs", "0"), "0 is not in the range"),
-    "epochs in words": ((*IRIS, "--epochs", "ten"), "'ten' is not a valid integer"),
-    "no batch": ((*IRIS, "--batch-size", "0"), "0 is not in the range"),
-    "negative lr": ((*IRIS, "--lr", "-1"), "'-1' isn't a number above 0"),
-    "lr nan": ((*IRIS, "--lr", "nan"), "'nan' isn't a number above 0"),
-    "diverging": (("train", "steep.csv", "--target", "y", "--lr", "1e30", "--optimizer", "sgd"), "diverged in epoch"),
-    "no thread": ((*IRIS, "--threads", "0"), "0 is not in the range"),
-    "unknown option": ((*IRIS, "--epoch", "3"), "--epoch"),
-    "unknown command": (("tarin",), "tarin"),
-    "out nowhere": ((*IRIS, "--out", "nowhere/m.safetensors"), "nowhere: No such file"),
-    "out is a folder": ((*IRIS, "--out", "folder"), "folder: Is a directory"),
-    "out below a file": ((*IRIS, "--out", "iris.csv/m"), "Not a directory"),
-    "out over the data": ((*IRIS, "--out", "./iris.csv"), "./iris.csv would overwrite iris.csv"),
-    "plot over the model": ((*IRIS, "--plot", "./model.safetensors"), "would overwrite"),
-    "plot of unknown kind": ((*IRIS, "--plot", "curve.xyz"), "must end in one of"),
-    "plot nowhere": ((*IRIS, "--plot", "nowhere/c.png"), "nowhere: No such file"),
-    "no model": (("predict", "none", "iris.csv"), "none: No such file"),
-    "model is a folder": (("predict", "folder", "iris.csv"), "folder: Is a directory"),
-    "model is a table": (("predict", "iris.csv", "iris.csv"), "iris.csv: "),
-    "damaged model": (("predict", "damaged.safetensors", "iris.csv"), "damaged.safetensors: its checksum is wrong"),
-    "model cut short": (("predict", "cut.safetensors", "iris.csv"), "cut.safetensors: "),
-    "another program's model": (("predict", "other.safetensors", "iris.csv"), "was not made by 'cybackprop train'"),
-    "predict with missing columns": (("predict", "model.safetensors", "text.csv"), "text.csv has no column 'sepal"),
-    "predict text": (("predict", "model.safetensors", "words.csv"), "words.csv, line 2, column 'petal width (cm)'"),
-    "predict too far": (("predict", "model.safetensors", "far.csv"), "far.csv, line 2, column 'sepal length (cm)'"),
-    "predict other digits": (("predict", "model.safetensors", "digits"), "trained on other columns"),
-    "predict over the model": (("predict", "model.safetensors", "iris.csv", "--out", "model.safetensors"), "overwrite"),
-    "predict over the data": (("predict", "model.safetensors", "iris.csv", "--out", "iris.csv"), "would overwrite"),
-    "predict nowhere": (("predict", "model.safetensors", "iris.csv", "--out", "nowhere/a"), "nowhere: No such file"),
-    "probabilities of a number": (("predict", "number.safetensors", "number.csv", "--proba"), "--proba is for classes"),
-    "info of a damaged file": (("info", "damaged.safetensors"), "its checksum is wrong"),
-    "info of no file": (("info", "none"), "none: No such file"),
-}
-
-
-@pytest.fixture(scope="module")
-def folder_of_faults(tmp_path_factory):
-    """Tables and model files, good and bad."""
-    folder = tmp_path_factory.mktemp("faults")
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        write_dataset("iris")
-        features = sklearn.datasets.load_iris().feature_names
-        os.mkdir("folder")
-        folder.joinpath("empty.csv").touch()
-        write_csv("header.csv", ["a", "y"], [])
-        write_csv("text.csv", ["a", "y"], [[1, "u"], ["red", "v"]])
-        write_csv("gap.csv", ["a", "y"], [["", "u"], [1, "v"]])
-        write_csv("one.csv", ["a", "y"], [[i, "u"] for i in range(20)])
-        write_csv("few.csv", ["a", "y"], [[i, "uvw"[i % 3]] for i in range(9)])
-        write_csv("rare.csv", ["a", "y"], [[i, "u"] for i in range(40)] + [[1, "v"], [2, "v"]])
-        write_csv("steep.csv", ["a", "y"], [[i, i**3 / 7] for i in range(50)])
-        write_csv("number.csv", ["a", "y"], [[i, i / 7] for i in range(50)])
-        write_csv("words.csv", features, [[1, 2, 3, "wide"]])
-        write_csv("far.csv", features, [["1e300", 2, 3, 4]])
-        assert main([*IRIS, *QUICK]) == 0
-        assert main(["train", "number.csv", "--target", "y", "--out", "number.safetensors", *QUICK]) == 0
-        model = bytearray(folder.joinpath("model.safetensors").read_bytes())
-        folder.joinpath("cut.safetensors").write_bytes(model[: len(model) // 2])
-        model[-1] ^= 1
-        folder.joinpath("damaged.safetensors").write_bytes(model)
-        save_tensors("other.safetensors", {"layers.0.weight": np.zeros((4, 3), np.float32)})
-    finally:
-        os.chdir(before)
-    return folder
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-@pytest.mark.parametrize(("args", "sentence"), REFUSED.values(), ids=REFUSED)
-def test_refused(folder_of_faults, monkeypatch, capsys, args, sentence):
-    if "--plot" in args:
-        pytest.importorskip("matplotlib")
-    monkeypatch.chdir(folder_of_faults)
-    before = contents(folder_of_faults)
-    capsys.readouterr()
-    assert main(list(args)) == 2
-    out, err = capsys.readouterr()
-    assert sentence in err and err.startswith("cybackprop: ") and err.count("\n") == 1
-    assert out == "" or "diverged" in sentence
-    assert contents(folder_of_faults) == before
-
-
-COLUMNS = "cybackprop.columns"
-FORGERIES = {
-    "columns no JSON": lambda t, m: (t, m | {COLUMNS: "{"}),
-    "columns of another network": lambda t, m: (t, m | {COLUMNS: m[COLUMNS].replace('"setosa",', "")}),
-    "unknown activation": lambda t, m: (t, m | {"cybackprop.activation": "os.system"}),
-    "no activation": lambda t, m: (t, {k: v for k, v in m.items() if k != "cybackprop.activation"}),
-    "no tensors": lambda t, m: ({}, m),
-    "a layer missing": lambda t, m: ({k: v for k, v in t.items() if "layers.0" not in k}, m),
-    "a bias missing": lambda t, m: ({k: v for k, v in t.items() if k != "layers.1.bias"}, m),
-    "another tensor": lambda t, m: (t | {"extra": np.zeros(3)}, m),
-    "layers that don't meet": lambda t, m: (t | {"layers.0.weight": t["layers.0.weight"][:, :-1]}, m),
-    "float64": lambda t, m: (t | {"layers.0.weight": t["layers.0.weight"].astype(float)}, m),
-    "a vector for a matrix": lambda t, m: (t | {"layers.0.weight": t["layers.0.weight"][0]}, m),
-}
-
-
-@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
-def test_forged_model_files_are_refused(folder_of_faults, monkeypatch, tmp_path, capsys, forge):
-    monkeypatch.chdir(folder_of_faults)
-    save_tensors(tmp_path / "forged", *forge(*load_tensors("model.safetensors")))
-    for args in (("predict", str(tmp_path / "forged"), "iris.csv"), ("info", str(tmp_path / "forged"))):
-        capsys.readouterr()
-        assert main(list(args)) == 2
-        out, err = capsys.readouterr()
-        assert out == "" and "forged: " in err and err.count("\n") == 1
-
-
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_the_old_model(tmp_path):
+def test_ctrl_c_leaves_the_old_model(tmp_path, command):
     (tmp_path / "model.safetensors").write_bytes(b"old model")
     args = command("train", "digits", "--epochs", "1000000", "--lr", "1e-9", "--hidden", "16")
     process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -381,13 +223,6 @@ def test_ctrl_c_leaves_the_old_model(tmp_path):
     assert process.returncode == 130
     assert err == "cybackprop: stopped; no file was written\n"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model.safetensors": b"old model"}
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
-def test_reader_that_goes_away(folder_of_faults):
-    line = f"{shlex.join(command('predict', 'model.safetensors', 'iris.csv'))} | true"
-    done = subprocess.run(line, shell=True, cwd=folder_of_faults, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
 
 
 def test_without_arguments_it_helps(run):

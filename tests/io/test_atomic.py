@@ -64,9 +64,10 @@ def test_failing_calls(tmp_path, monkeypatch, call, code):
         monkeypatch.setattr(atomic, "_created", lambda temp, real=atomic._created: Failing(real(temp), fail))
     else:
         monkeypatch.setattr(atomic.os, call, fail)
-    with pytest.raises(OSError, match=os.strerror(code)):
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
         atomic_write(tmp_path / "f", [b"new"])
     monkeypatch.undo()
+    assert caught.value.filename == str(tmp_path / "f")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"f": b"old"}
 
 

@@ -1,0 +1,70 @@
+"""Plain tables, the CSV file, and the table of figures that were promised."""
+
+import csv
+import operator
+import tomllib
+from pathlib import Path
+
+COMPARISONS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge}
+THRESHOLDS = Path(__file__).with_name("thresholds.toml")
+
+
+class Output:
+    """What a run prints and what it measured."""
+
+    def __init__(self):
+        self.rows = []                   # section, cell, candidate, figure, value, low, high, samples
+        self.figures = {}                # figure of thresholds.toml -> value, or None where it could not be measured
+
+    def say(self, text=""):
+        """Print at once: a run takes minutes."""
+        print(text, flush=True)
+
+    def title(self, text):
+        """A heading."""
+        self.say(f"\n{text}\n{'-' * len(text)}")
+
+    def record(self, section, cell, candidate, figure, value, spread=None):
+        """A line of the CSV file; spread is a Measured."""
+        rest = ("", "", "") if spread is None else (spread.low, spread.high, spread.samples)
+        self.rows.append((section, cell, candidate, figure, value, *rest))
+
+    def measured(self, candidate, section, cell, figure, m):
+        """The same for a Measured."""
+        self.record(section, cell, candidate, figure, m.median, m)
+
+    def write(self, path):
+        """The CSV file."""
+        with open(path, "w", newline="", encoding="utf-8") as f:
+            writer = csv.writer(f)
+            writer.writerow(["section", "cell", "candidate", "figure", "value", "low", "high", "samples"])
+            writer.writerows(self.rows)
+
+
+def table(head, rows):
+    """Columns as wide as they must be; the first one to the left, numbers to the right."""
+    text = [[str(cell) for cell in row] for row in [head, *rows]]
+    wide = [max(map(len, column)) for column in zip(*text, strict=True)]
+    lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(r, wide, strict=True)))
+             for r in text]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def promises(out):
+    """Print figure / wanted / got / pass or MISSED for what this run measured; returns how many were missed."""
+    with THRESHOLDS.open("rb") as f:
+        wanted = tomllib.load(f)["figure"]
+    rows, missed = [], 0
+    for row in wanted:
+        if row["name"] not in out.figures:
+            continue
+        got = out.figures[row["name"]]
+        passed = got is not None and COMPARISONS[row["comparison"]](got, row["wanted"])
+        missed += not passed
+        aim = f" (aim {row['aim']:g})" if "aim" in row else ""
+        rows.append([row["what"], f"{row['comparison']} {row['wanted']:g}{aim} {row['unit']}",
+                     "not measured" if got is None else f"{got:.4g}", "pass" if passed else "MISSED"])
+        out.record("promise", row["name"], "ours", row["comparison"] + f" {row['wanted']:g}", got)
+    if rows:
+        out.say(table(["figure", "wanted", "got", ""], rows))
+    return missed

@@ -1,0 +1,82 @@
+"""The price of a record: the chain y = tanh(y * x + x), driven from Python, float32."""
+
+import cybackprop as cb
+import numpy as np
+import torch
+from report import table
+from timing import alternate
+
+SIZES = (1, 16, 1000)
+LINKS = 100
+RECORDS = 3 * LINKS                      # mul, add, tanh; x takes a gradient, so every record hands out two or one
+
+
+def measure(out, samples):
+    """Print ns a record, forward and backward; NumPy has forward only."""
+    rows = []
+    for size in SIZES:
+        value = np.linspace(0.1, 0.9, size, dtype=np.float32)
+        candidates = {"ours": ours(value), "torch": torchs(value), "ours fwd": ours_forward(value),
+                      "numpy fwd": numpys(value)}
+        np.testing.assert_allclose(candidates["ours"](), candidates["torch"](), rtol=1e-4)
+        got = alternate(candidates, samples)
+        ns = {name: m.median * 1e3 / RECORDS for name, m in got.items()}
+        out.figures[f"tape.{size}.ns"] = ns["ours"]
+        for name, m in got.items():
+            out.measured(name, "tape", size, f"us a chain of {RECORDS} records", m)
+            out.record("tape", size, name, "ns a record", ns[name])
+        rows.append([size, *[f"{x:,.0f} [{(m.high - m.low) * 1e3 / RECORDS:,.0f}]"
+                             for x, m in zip(ns.values(), got.values(), strict=True)],
+                     f"{ns['torch'] / ns['ours']:.1f}", f"{ns['numpy fwd'] / ns['ours fwd']:.1f}"])
+    out.say(table(["size", "ours", "torch", "ours, no_grad", "numpy, out=", "torch/ours", "numpy/no_grad"], rows))
+    out.say(f"ns a record: median [interquartile range]; {RECORDS} records forward and backward, freed; "
+            "the last two columns of times forward only")
+
+
+def ours(value):
+    x = cb.tensor(value)
+    x.requires_grad = True
+
+    def run():
+        x.grad = None
+        y = x
+        for _ in range(LINKS):
+            y = cb.tanh(y * x + x)
+        y.sum().backward()
+        return x.grad.numpy()
+    return run
+
+
+def ours_forward(value):
+    x = cb.tensor(value)
+
+    def run():
+        y = x
+        for _ in range(LINKS):
+            y = cb.tanh(y * x + x)
+    return run
+
+
+def torchs(value):
+    x = torch.tensor(value, requires_grad=True)
+
+    def run():
+        x.grad = None
+        y = x
+        for _ in range(LINKS):
+            y = torch.tanh(y * x + x)
+        y.sum().backward()
+        return x.grad.numpy()
+    return run
+
+
+def numpys(value):
+    y, x = np.empty_like(value), value
+
+    def run():
+        y[:] = x
+        for _ in range(LINKS):
+            np.multiply(y, x, out=y)
+            np.add(y, x, out=y)
+            np.tanh(y, out=y)
+    return run

@@ -1,0 +1,231 @@
+/* gemm_block.h: one product on one thread, in the form of gemm.h.
+ *
+ * Vectors along n: q is read where it lies, or packed block by block into panels that stay in L2 while all rows of p pass.
+ * Vectors along m (the transposed problem) where c is so narrow that vectors along n would be mostly empty; with few
+ * enough outputs the transpose never leaves the registers (gemm_lanes.h).
+ */
+#ifndef CBP_GEMM_BLOCK_H
+#define CBP_GEMM_BLOCK_H
+
+#include "gemm_lanes.h"
+#include "gemm_micro.h"
+
+#include <string.h>
+
+enum { PACK = CBP_PACK_BYTES / sizeof(T), AUX = CBP_AUX_BYTES / sizeof(T), KC = 2048 / sizeof(T), AUX_ROWS = 64, EPILOGUE = 1024,
+       P_TILES = 8, P_TILE = MR * KC + 16 };  /* 16: eight tiles written at once must not share a cache set */
+
+enum { SERIAL = PACK + AUX + P_TILES * P_TILE };       /* scratch of one thread, in elements */
+
+/* ---- one product ---- */
+
+static void finish(const cbp_product *x, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1)
+{
+    if (x->done) x->done(x->ctx, x->m_at + m0, x->m_at + m1, x->n_at + n0, x->n_at + n1);
+}
+
+typedef struct {                   /* where the q of one block is */
+    const T *q;
+    ptrdiff_t q_ld;                /* of the unpacked matrix; 0: packed panels */
+    ptrdiff_t n0, n, k0, K;
+    const T *init;
+    ptrdiff_t init_ld;
+    T *c;
+    ptrdiff_t c_ld;
+    int add;
+} block;
+
+/* Tiles of p from row m on, heights rows[0..count), for one block of k, each (K,height): whole cache lines are read, once
+ * for all panels of q.  TN only, where what one k needs lies side by side but two k's may be pages apart. */
+static void pack_p(const cbp_product *x, const block *b, ptrdiff_t m, const ptrdiff_t *rows, int count, T *to)
+{
+    const T *from = x->p + m + b->k0 * x->p_k;
+    for (ptrdiff_t k = 0; k < b->K; k++, from += x->p_k) {
+        const T *p = from;
+        if (k + 16 < b->K)
+            for (ptrdiff_t i = 0; i < MR * P_TILES; i += 64 / (ptrdiff_t)sizeof(T)) __builtin_prefetch(from + 16 * x->p_k + i);
+        for (int i = 0; i < count; p += rows[i], i++) {
+            T *tile = to + i * P_TILE + k * rows[i];
+            if (rows[i] == MR) memcpy(tile, p, MR * sizeof(T));
+            else for (ptrdiff_t r = 0; r < rows[i]; r++) tile[r] = p[r];
+        }
+    }
+}
+
+/* One row panel: the tiles of `rows` rows of p over one block of q. */
+static void sweep_panel(const block *b, cbp_tile *t, ptrdiff_t rows, ptrdiff_t m, ptrdiff_t flat)
+{
+    const ptrdiff_t all = vectors(b->n);
+    ptrdiff_t cols;
+    for (ptrdiff_t v = 0; v < all; v += cols) {
+        cols = next_cols(all - v, flat);
+        t->q_ld = b->q_ld ? b->q_ld : cols * VL;
+        t->q = b->q_ld ? b->q + v * VL : b->q + v * VL * b->K;
+        t->init = b->init ? b->init + m * b->init_ld + v * VL : NULL;
+        t->c = b->c + m * b->c_ld + v * VL;
+        t->last = v + cols < all ? VL : b->n - (all - 1) * VL;
+        tiles[rows - 1][cols - 1](t);
+    }
+}
+
+/* All tiles of rows [m0, m1) over one block of q: a row panel of c after the other. */
+static void sweep(const cbp_product *x, const block *b, ptrdiff_t m0, ptrdiff_t m1, int finished, T *p_tiles)
+{
+    const ptrdiff_t flat = flat_cols(m1 - m0);
+    cbp_tile t = {.K = b->K, .p_row = x->p_row, .p_k = x->p_k, .init_ld = b->init_ld, .c_ld = b->c_ld, .add = b->add};
+    ptrdiff_t rows[P_TILES], fresh = m0;
+    for (ptrdiff_t m = m0; m < m1;) {
+        int count = 0;
+        for (ptrdiff_t end = m; end < m1 && count < P_TILES; end += rows[count++]) rows[count] = next_rows(m1 - end);
+        if (p_tiles) pack_p(x, b, m, rows, count, p_tiles);
+        for (int i = 0; i < count; m += rows[i], i++) {
+            t.p = p_tiles ? p_tiles + i * P_TILE : x->p + m * x->p_row + b->k0 * x->p_k;
+            t.p_k = p_tiles ? rows[i] : x->p_k;
+            sweep_panel(b, &t, rows[i], m - m0, flat);
+            const ptrdiff_t end = m + rows[i];
+            if (!finished || ((end - fresh) * b->n < EPILOGUE && end < m1)) continue;
+            finish(x, fresh, end, b->n0, b->n0 + b->n);
+            fresh = end;
+        }
+    }
+}
+
+/* The panels of one block of q, in the widths in which sweep() takes them. */
+static void pack(const cbp_product *x, const block *b, ptrdiff_t rows, T *to)
+{
+    const ptrdiff_t flat = flat_cols(rows), all = vectors(b->n);
+    ptrdiff_t cols;
+    for (ptrdiff_t v = 0; v < all; v += cols) {
+        cols = next_cols(all - v, flat);
+        ptrdiff_t n = b->n0 + v * VL, width = min_of(cols * VL, b->n - v * VL);
+        if (x->q_by_column)
+            pack_columns(b->K, width, x->q + n * x->q_ld + b->k0, x->q_ld, to + v * VL * b->K);
+        else
+            pack_rows(b->K, width, x->q + b->k0 * x->q_ld + n, x->q_ld, to + v * VL * b->K);
+    }
+}
+
+static void run_packed(const cbp_product *x, T *panels)
+{
+    T *const aux = panels + PACK, *const p_tiles = aux + AUX;
+    const int gather = x->p_row == 1 && x->N >= 4 * NV * VL;
+    const ptrdiff_t kc = min_of(x->K, KC), nc = PACK / (kc * VL) * VL;
+    /* NOTE: add must see the finished product, so chains longer than one block of k wait in aux. */
+    const int wait = x->add && x->K > kc;
+    const ptrdiff_t mc = wait ? AUX_ROWS : x->M, aux_nc = min_of(nc, AUX / AUX_ROWS);
+    for (ptrdiff_t n0 = 0, n; n0 < x->N; n0 += n) {
+        n = min_of(x->N - n0, wait ? aux_nc : nc);
+        for (ptrdiff_t m0 = 0, m1; m0 < x->M; m0 = m1) {
+            m1 = min_of(x->M, m0 + mc);
+            T *c = x->c + m0 * x->c_ld + n0;
+            block b = {.q = panels, .n0 = n0, .n = n, .c = wait ? aux : c, .c_ld = wait ? aux_nc : x->c_ld};
+            for (b.k0 = 0; b.k0 < x->K; b.k0 += b.K) {
+                b.K = min_of(x->K - b.k0, kc);
+                const int first = b.k0 == 0 && !x->carry;
+                b.init = !first ? b.c : x->bias ? x->bias + n0 : NULL;
+                b.init_ld = first ? 0 : b.c_ld;
+                b.add = x->add && !wait;
+                pack(x, &b, m1 - m0, panels);
+                sweep(x, &b, m0, m1, b.k0 + b.K == x->K && !wait, gather ? p_tiles : NULL);
+            }
+            if (!wait) continue;
+            for (ptrdiff_t m = 0; m < m1 - m0; m++)
+                for (ptrdiff_t j = 0; j < n; j++) c[m * x->c_ld + j] += aux[m * aux_nc + j];
+            finish(x, m0, m1, n0, n0 + n);
+        }
+    }
+}
+
+static void run_direct(const cbp_product *x)
+{
+    const int start = x->carry ? 2 : x->bias != NULL;
+    block b = {.q = x->q, .q_ld = x->q_ld, .n = x->N, .K = x->K, .c = x->c, .c_ld = x->c_ld, .add = x->add,
+               .init = start == 2 ? x->c : x->bias, .init_ld = start == 2 ? x->c_ld : 0};
+    sweep(x, &b, 0, x->M, 1, NULL);
+}
+
+/* q may be read where it lies unless it has to be transposed, or its rows are long and read often. */
+static int wants_packing(const cbp_product *x)
+{
+    if (x->K == 0) return 0;
+    if (x->q_by_column) return 1;
+    return x->M >= 4 * MR && x->K * x->N * (ptrdiff_t)sizeof(T) > (256 << 10);
+}
+
+static void run_along_n(const cbp_product *x, T *scratch)
+{
+    if (wants_packing(x)) run_packed(x, scratch);
+    else run_direct(x);
+}
+
+/* The transposed problem: vectors along m.  x is c^T = q^T p^T, block by block of its columns, turned round at the end. */
+static void run_along_m(const cbp_product *x, T *scratch)
+{
+    T *aux = scratch + PACK;
+    const ptrdiff_t step = AUX / x->N / VL * VL;
+    for (ptrdiff_t m0 = 0; m0 < x->M; m0 += step) {
+        const ptrdiff_t rows = min_of(step, x->M - m0);
+        cbp_product y = {.M = x->N, .N = rows, .K = x->K, .carry = x->bias != NULL, .c = aux, .c_ld = step};
+        y.p = x->q;
+        y.p_row = x->q_by_column ? x->q_ld : 1;
+        y.p_k = x->q_by_column ? 1 : x->q_ld;
+        y.q = x->p + m0 * x->p_row;
+        y.q_by_column = x->p_k == 1;
+        y.q_ld = y.q_by_column ? x->p_row : x->p_k;
+        for (ptrdiff_t n = 0; y.carry && n < x->N; n++)
+            for (ptrdiff_t m = 0; m < rows; m++) aux[n * step + m] = x->bias[n];
+        if (wants_packing(&y)) run_packed(&y, scratch);
+        else run_direct(&y);
+        store_transposed(rows, x->N, aux, step, x->c + m0 * x->c_ld, x->c_ld, x->add);
+        finish(x, m0, m0 + rows, 0, x->N);
+    }
+}
+
+/* Vector operations for one k, in fma's; a transposed vector costs about four more. */
+static int along_m_is_cheaper(const cbp_product *x)
+{
+    if (x->N > 32 || x->M <= x->N || x->M < VL / 2) return 0;
+    const ptrdiff_t turned = x->p_k == 1 ? 4 : 0;
+    const ptrdiff_t along_n = (x->M + (x->q_by_column ? 4 : 0)) * vectors(x->N);
+    const ptrdiff_t along_m = (x->N + turned) * vectors(x->M);
+    return along_m * 8 < along_n * 7 && x->K >= 4;
+}
+
+/* Rows in the lanes, transposed in registers. */
+static int lanes_fit(const cbp_product *x)
+{
+    const ptrdiff_t rows = x->q_by_column ? x->N : x->M, J = x->q_by_column ? x->M : x->N;
+    return x->p_k == 1 && !x->carry && rows >= VL && J <= LANES_J && x->K >= V_QUAD;
+}
+
+static void run_lanes(const cbp_product *x)
+{
+    cbp_lanes t = {.K = x->K, .c = x->c, .add = x->add};
+    if (x->q_by_column) {                      /* NT, few rows */
+        t.M = x->N, t.x = x->q, t.x_ld = x->q_ld, t.s = x->p, t.s_k = 1, t.s_j = x->p_row;
+        t.bias_i = x->bias, t.c_i = 1, t.c_j = x->c_ld;
+        lanes[x->M - 1](&t);
+    } else {                                   /* NN, few columns */
+        t.M = x->M, t.x = x->p, t.x_ld = x->p_row, t.s = x->q, t.s_k = x->q_ld, t.s_j = 1;
+        t.bias_j = x->bias, t.c_i = x->c_ld, t.c_j = 1;
+        lanes[x->N - 1](&t);
+    }
+    finish(x, 0, x->M, 0, x->N);
+}
+
+static void run_serial(const cbp_product *x, void *scratch)
+{
+    if (x->M <= 0 || x->N <= 0) return;
+    if (x->K <= 0) {                           /* a and b may be NULL: no arithmetic on them */
+        cbp_product y = *x;
+        y.p = y.q = x->c;
+        y.K = y.p_row = y.p_k = y.q_ld = y.q_by_column = 0;
+        run_direct(&y);
+        return;
+    }
+    if (lanes_fit(x)) run_lanes(x);
+    else if (along_m_is_cheaper(x)) run_along_m(x, scratch);
+    else run_along_n(x, scratch);
+}
+
+#endif

@@ -1,0 +1,198 @@
+"""Philox: known answers, streams as functions of the position alone, distributions with fixed seeds."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import scipy.stats
+from samples import DTYPES, same_bits
+
+import cybackprop as cb
+from cybackprop._core import engine
+
+# Random123, kat_vectors: counter, key, output of philox4x32-10
+KNOWN = [
+    ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+    ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+    ([0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], [0xA4093822, 0x299F31D0],
+     [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]),
+]
+UNIFORM, NORMAL, MASK, BELOW = 1, 2, 3, 4        # the kind of number, last word of the counter: rng.c
+KEYS = (0, 1, 0xDEADBEEF12345678)
+OFFSETS = (0, 1, 2, 3, 127, 128, 129, 2 ** 32 - 1, 2 ** 33 + 1, 2 ** 40 + 3)
+SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 127, 128, 129, 300)
+
+
+def philox(counter, key):
+    """Philox4x32-10 as the paper has it (Salmon, Moraes, Dror, Shaw 2011)."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [q >> 32 ^ c[1] ^ k[0], q & 0xFFFFFFFF, p >> 32 ^ c[3] ^ k[1], p & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def block(key, number, kind):
+    return philox([number & 0xFFFFFFFF, number >> 32, 0, kind], [key & 0xFFFFFFFF, key >> 32])
+
+
+def word(key, position, kind):
+    """64 bits, two positions a block."""
+    w = block(key, position // 2, kind)[position % 2 * 2:][:2]
+    return w[0] | w[1] << 32
+
+
+DRAWS = {                                        # kind -> (key, offset, n) -> array
+    **{f"{kind} {dtype}": lambda key, offset, n, kind=kind, dtype=dtype: engine.raw_random(kind, key, offset, n, dtype).numpy()
+       for kind in ("uniform", "normal") for dtype in DTYPES},
+    "mask": lambda key, offset, n: engine.raw_mask(key, offset, n, 0.3).numpy(),
+    "integers": lambda key, offset, n: engine.raw_integers(key, offset, n, 10).numpy(),
+    "large integers": lambda key, offset, n: engine.raw_integers(key, offset, n, 3 * 2 ** 61).numpy(),   # a quarter retried
+}
+
+
+@pytest.mark.parametrize("counter, key, out", KNOWN)
+def test_the_reference_gives_the_known_answers(counter, key, out):
+    assert philox(counter, key) == out
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_the_engine_gives_the_reference(key, offset):
+    n = 9
+    words = [word(key, offset + i, UNIFORM) for i in range(n)]
+    wide = engine.raw_random("uniform", key, offset, n, "float64").numpy()
+    assert wide.tolist() == [(w >> 11) / 2 ** 53 for w in words]
+    assert engine.raw_random("uniform", key, offset, n, "float32").numpy().tolist() == [(w >> 40) / 2 ** 24 for w in words]
+    kept = [block(key, (offset + i) // 4, MASK)[(offset + i) % 4] >= int(0.3 * 2 ** 32) for i in range(n)]
+    assert engine.raw_mask(key, offset, n, 0.3).tolist() == kept
+    assert engine.raw_integers(key, offset, n, 10).tolist() == [word(key, offset + i, BELOW) % 10 for i in range(n)]
+    normal = []
+    for i in range(offset, offset + n):          # Box-Muller, two a block
+        u, v = ((word(key, i // 2 * 2 + j, NORMAL) >> 11) for j in (0, 1))
+        radius, angle = math.sqrt(-2 * math.log((u + 1) / 2 ** 53)), 2 * math.pi * (v / 2 ** 53)
+        normal.append(radius * (math.sin(angle) if i % 2 else math.cos(angle)))
+    got = engine.raw_random("normal", key, offset, n, "float64").numpy()
+    np.testing.assert_allclose(got, normal, rtol=1e-12, atol=1e-14)
+    assert same_bits(engine.raw_random("normal", key, offset, n, "float32"), got.astype("float32"))
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@pytest.mark.parametrize("offset", (0, 1, 5, 126, 2 ** 32 - 2))
+def test_n_and_then_m_equal_n_plus_m(kind, offset):
+    draw = DRAWS[kind]
+    whole = draw(7, offset, 700)
+    for n in SIZES:
+        assert same_bits(np.concatenate([draw(7, offset, n), draw(7, offset + n, 700 - n)]), whole), n
+    assert not same_bits(draw(8, offset, 700), whole)
+
+
+def test_kinds_and_seeds_are_streams_of_their_own():
+    draws = [engine.raw_random("uniform", key, 0, 64, "float64").tolist() for key in range(50)]
+    draws += [cb.Generator(seed).uniform(64, dtype="float64").tolist() for seed in range(-5, 50)]
+    assert len({tuple(d) for d in draws}) == len(draws)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uniform_is_uniform(dtype):
+    u = cb.Generator(1).uniform(200_000, dtype=dtype).numpy()
+    assert u.min() >= 0 and u.max() < 1
+    for x in (u, u * 1000 % 1):                  # leading digits and later ones
+        counts = np.histogram(x, 256, (0, 1))[0]
+        assert scipy.stats.chisquare(counts).pvalue > 1e-3
+    pairs = np.histogram2d(u[::2], u[1::2], 16, [[0, 1]] * 2)[0]
+    assert scipy.stats.chisquare(pairs.ravel()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_is_normal(dtype):
+    z = cb.Generator(2).normal(200_000, dtype=dtype).numpy().astype(float)
+    assert scipy.stats.kstest(z, "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(z[::2], z[1::2])[0, 1]) < 0.01 and np.abs(z).max() <= 8.6
+    assert abs(z.mean()) < 0.01 and abs(z.var() - 1) < 0.02
+
+
+@pytest.mark.parametrize("bound", (1, 2, 7, 10, 1000))
+def test_integers_are_equally_likely(bound):
+    x = cb.Generator(3).integers(bound, 100_000).numpy()
+    assert x.dtype == np.int64 and x.min() >= 0 and x.max() < bound
+    if bound > 1:
+        assert scipy.stats.chisquare(np.bincount(x, minlength=bound)).pvalue > 1e-3
+
+
+def test_large_bounds_stay_in_range():
+    for bound in (2 ** 62 + 1, 3 * 2 ** 61, 2 ** 63 - 1):
+        x = cb.Generator(4).integers(bound, 5000).numpy()
+        assert x.min() >= 0 and x.max() < bound and abs(x.astype(float).mean() / bound - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("n", (0, 1, 2, 3, 10, 127, 128, 129, 5000))
+def test_permutation_is_one(n):
+    p = cb.Generator(5).permutation(n).numpy()
+    assert p.dtype == np.int64 and np.array_equal(np.sort(p), np.arange(n))
+    assert n < 10 or not np.array_equal(p, np.arange(n))
+
+
+def test_permutations_are_equally_likely():
+    generator = cb.Generator(6)
+    counts = {}
+    for _ in range(6000):
+        p = tuple(generator.permutation(4).tolist())
+        counts[p] = counts.get(p, 0) + 1
+    assert len(counts) == 24 and scipy.stats.chisquare(list(counts.values())).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("p", (0.0, 0.1, 0.5, 0.9, 1.0))
+def test_mask_drops_its_share(p):
+    keep = cb.Generator(7).mask(100_000, p).numpy()
+    dropped = int((~keep).sum())
+    assert scipy.stats.binomtest(dropped, keep.size, p).pvalue > 1e-3 if 0 < p < 1 else dropped == p * keep.size
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dropout(dtype, rng):
+    x, g = rng.normal(size=(2, 200, 50)).astype(dtype)
+    a = cb.tensor(x, requires_grad=True)
+    y = cb.dropout(a, 0.25, rng=3)
+    y.backward(g)
+    kept = y.numpy() != 0
+    scale = np.dtype(dtype).type(1 / 0.75)
+    assert abs(kept.mean() - 0.75) < 0.02
+    assert np.array_equal(y.numpy(), np.where(kept, x * scale, 0))
+    assert np.array_equal(a.grad.numpy(), np.where(kept, g * scale, 0))
+    assert same_bits(cb.dropout(a, 0.25, rng=3), y) and not same_bits(cb.dropout(a, 0.25, rng=4), y)
+    assert cb.dropout(a, 0.0) is a
+    for p in (-0.1, 1.0, 2, math.nan):
+        with pytest.raises(ValueError, match="dropout: p is"):
+            cb.dropout(a, p)
+
+
+def test_generators_are_their_state():
+    a = cb.Generator(11)
+    a.uniform((3, 5)), a.permutation(4)
+    assert a.state[1] == 19
+    b = pickle.loads(pickle.dumps(a))
+    c = cb.Generator()
+    c.state = a.state
+    assert a.normal(6).tolist() == b.normal(6).tolist() == c.normal(6).tolist()
+    assert a.spawn().state != a.spawn().state
+    cb.seed(5)
+    first = cb.default_rng().uniform(3).tolist()
+    cb.seed(5)
+    assert cb.default_rng().uniform(3).tolist() == first == cb.Generator(5).uniform(3).tolist()
+    low = cb.Generator(1).uniform(1000, -2.0, 3.0, dtype="float64").numpy()
+    assert -2 <= low.min() and low.max() < 3
+
+
+@pytest.mark.parametrize("call, words", [(lambda g: g.integers(0), "bound is 0"), (lambda g: g.permutation(-1), "-1"),
+                                         (lambda g: g.uniform(3, dtype="int64"), "float32 or float64"),
+                                         (lambda g: g.normal((2, -3)), "negative")])
+def test_a_failed_call_leaves_the_stream_where_it_was(call, words):
+    generator = cb.Generator(0)
+    generator.uniform(4)
+    before = generator.state
+    with pytest.raises((ValueError, TypeError), match=words):
+        call(generator)
+    assert generator.state == before

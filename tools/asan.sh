@@ -1,0 +1,14 @@
+#!/bin/sh
+# The suite with AddressSanitizer and UndefinedBehaviourSanitizer, in a build folder of its own.
+# Every buffer is its own malloc there and Python's own pools are off, so that an overrun cannot hide.
+set -e
+python=$1
+shift
+here=build/asan
+mkdir -p $here
+CYBACKPROP_SANITIZE=1 "$python" setup.py -q build --build-base $here --build-lib $here/lib
+LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+export LD_PRELOAD PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+export PYTHONPATH=$here/lib CYBACKPROP_TESTED=$here/lib
+# -P: not the checkout's own package; -s: pytest would hide the report
+exec "$python" -P -X faulthandler -m pytest -s -m "not slow_under_asan" --timeout 1200 "$@"
