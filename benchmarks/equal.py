@@ -10,6 +10,7 @@ def check(networks, peers, out):
     """Train every network 100 steps with every peer; returns whether all losses agree."""
     rows, fine = [], True
     for network in networks:
+        out.progress(f"{network.name}: {STEPS} steps of each")
         weights, batches = network.weights(), network.batches()
         curves = {name: curve(module.Step(network, weights, batches, network.equal_lr), len(batches))
                   for name, module in peers.items()}
@@ -21,8 +22,9 @@ def check(networks, peers, out):
         rows.append([network.name, len(ours), f"{ours[0]:.4f}", f"{ours[-1]:.4f}",
                      *[f"{difference:.1e} at {i}" for difference, i in worst.values()], "equal" if equal else "DIFFER"])
         out.record("equal", network.name, "ours", "worst relative difference", max(d for d, _ in worst.values()))
-    out.say(table(["network", "steps", "first loss", "last loss", *[f"ours - {n}" for n in peers if n != "ours"], ""],
+    out.say(table(["network", "steps", "first loss", "last loss", *[f"from {n}" for n in peers if n != "ours"], ""],
                   rows))
+    out.say(f"from: the largest relative difference of our loss, and its step; up to {TOLERANCE:g} is equal")
     return fine
 
 

@@ -3,8 +3,8 @@
 from report import table
 from timing import alternate
 
-# NOTE: timing on one batch for thousands of steps would learn it by heart; moments of dead units would then sink into
-# subnormal numbers, which cost ten times more.  A rate this small does the same arithmetic and leaves the weights alone.
+# NOTE: thousands of steps on one batch would learn it by heart; moments of dead units would then sink into subnormal
+# numbers, which cost ten times more.  A rate this small does the same arithmetic and leaves the weights alone.
 TIMED_LR = 1e-9
 
 
@@ -12,6 +12,7 @@ def measure(networks, peers, out, share=1.0):
     """Print the grid; share scales the number of samples."""
     rows = []
     for network in networks:
+        out.progress(f"timing {network.name}")
         weights, batches = network.weights(), network.batches()[:1]
         steps = {name: module.Step(network, weights, batches, TIMED_LR).step for name, module in peers.items()}
         got = alternate({name: lambda step=step: step(0) for name, step in steps.items()},

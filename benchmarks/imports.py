@@ -35,7 +35,7 @@ def measure(out, repeats, others=("torch",)):
     size = wheels[-1].stat().st_size / 1e6 if wheels else None
     out.figures["wheel.mb"] = size
     out.record("import", "wheel", "cybackprop", "MB", size)
-    out.say("wheel  none in dist/; `make wheel` builds it" if size is None else f"wheel  {size:.3f} MB  {wheels[-1].name}")
+    out.say(f"wheel: {size:.3f} MB, {wheels[-1].name}" if wheels else "wheel: none in dist/; `make wheel` builds it")
 
 
 def fresh(module):

@@ -25,15 +25,16 @@ def prepare(core):
 
 def header(pinned, peers, clock):
     """Lines that say what was measured on what."""
-    import cybackprop as cb
     import threadpoolctl
+
+    import cybackprop as cb
 
     config = cb.show_config()
     pools = {f"{p['internal_api']} {p.get('architecture', '')}".strip(): p["num_threads"]
              for p in threadpoolctl.threadpool_info()}
     load = f"; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores" if hasattr(os, "getloadavg") else ""
     return [f"machine: {cpu()}, {platform.system()} {platform.machine()}{load}",
-            f"python {platform.python_version()}; kernels {config['target']} of {config['targets']}",
+            f"python: {platform.python_version()}; kernels {config['target']} of {config['targets']}",
             *[f"{name}: {module.NAME}" for name, module in peers.items()],
             "threads: 1 everywhere (" + ", ".join(f"{name} {n}" for name, n in pools.items())
             + f", ours {config['threads']})",

@@ -2,6 +2,7 @@
 
 import csv
 import operator
+import sys
 import tomllib
 from pathlib import Path
 
@@ -18,7 +19,13 @@ class Output:
 
     def say(self, text=""):
         """Print at once: a run takes minutes."""
+        self.progress()
         print(text, flush=True)
+
+    def progress(self, text=""):
+        """What is being measured, on a terminal only; replaced by what comes next."""
+        if sys.stderr.isatty():
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
     def title(self, text):
         """A heading."""
@@ -45,8 +52,8 @@ def table(head, rows):
     """Columns as wide as they must be; the first one to the left, numbers to the right."""
     text = [[str(cell) for cell in row] for row in [head, *rows]]
     wide = [max(map(len, column)) for column in zip(*text, strict=True)]
-    lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(r, wide, strict=True)))
-             for r in text]
+    lines = [row[0].ljust(wide[0]) + "".join(f"  {cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True))
+             for row in text]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -1,10 +1,11 @@
 """The price of a record: the chain y = tanh(y * x + x), driven from Python, float32."""
 
-import cybackprop as cb
 import numpy as np
 import torch
 from report import table
 from timing import alternate
+
+import cybackprop as cb
 
 SIZES = (1, 16, 1000)
 LINKS = 100
@@ -28,9 +29,9 @@ def measure(out, samples):
         rows.append([size, *[f"{x:,.0f} [{(m.high - m.low) * 1e3 / RECORDS:,.0f}]"
                              for x, m in zip(ns.values(), got.values(), strict=True)],
                      f"{ns['torch'] / ns['ours']:.1f}", f"{ns['numpy fwd'] / ns['ours fwd']:.1f}"])
-    out.say(table(["size", "ours", "torch", "ours, no_grad", "numpy, out=", "torch/ours", "numpy/no_grad"], rows))
-    out.say(f"ns a record: median [interquartile range]; {RECORDS} records forward and backward, freed; "
-            "the last two columns of times forward only")
+    out.say(table(["size", "ours", "torch", "ours forward", "numpy forward", "torch/ours", "numpy/ours fwd"], rows))
+    out.say(f"ns a record: median [interquartile range] of chains of {RECORDS}; ours and torch record, sweep and free,")
+    out.say("the other two run forward only")
 
 
 def ours(value):

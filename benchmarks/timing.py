@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TURN_US = 4000                           # a turn lasts about this long: long against a timer call, short against a hiccup
+TURN_US = 4000                           # a turn: long against a call of the clock, short against a hiccup
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = CLOCKS["wall"]
+spent = dict.fromkeys(CLOCKS, 0.0)      # seconds in turns so far, by both clocks
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ def alternate(candidates, samples):
 
     Notes
     -----
-    A turn is as many calls as fit into 4 ms, after one call that is not counted and brings its data back into the cache.
+    A turn is as many calls as fit into 4 ms, after one that is not counted and brings its data back into the cache.
     """
     calls = {name: max(1, round(TURN_US / pace(f))) for name, f in candidates.items()}
     times = {name: [] for name in candidates}
     gc.collect()
     gc.disable()                         # as timeit does: no candidate pays for another one's garbage
+    before = {name: now() for name, now in CLOCKS.items()}
     try:
         for _ in range(samples):
             for name, f in candidates.items():
@@ -54,7 +56,14 @@ def alternate(candidates, samples):
                 times[name].append(turn(f, calls[name]))
     finally:
         gc.enable()
+        for name, now in CLOCKS.items():
+            spent[name] += now() - before[name]
     return {name: Measured(*np.percentile(t, [50, 25, 75]), len(t)) for name, t in times.items()}
+
+
+def share():
+    """How much of its core the process had while it was timed; 1 on a machine of its own."""
+    return spent["cpu"] / spent["wall"] if spent["wall"] else 1.0
 
 
 def turn(f, calls):

@@ -26,17 +26,16 @@ enum { CBP_MAX_DIMS = 8, CBP_LANES = 16, CBP_LANE_BLOCK = 1024 };
 /* y[i] = f(x[i]).  y may be x.  p: the row's scalar parameters, in the order of the table. */
 typedef void (*cbp_unary_fwd)(ptrdiff_t n, const void *x, void *y, const double *p);
 
-/* forward: y = f(x)   so:  dx[i] = (add ? dx[i] : 0) + strong_mul(g[i], df(kept[i])).
+/* forward: y = f(x)   so:  dx[i] = strong_mul(g[i], df(kept[i])).
  * kept is x or y, as the row says (not read when it keeps nothing).  dx may be g.
  * The tangent is the same product, so this is the JVP too. */
-typedef void (*cbp_unary_vjp)(ptrdiff_t n, const void *kept, const void *g, void *dx, const double *p, int add);
+typedef void (*cbp_unary_vjp)(ptrdiff_t n, const void *kept, const void *g, void *dx, const double *p);
 
-/* y[i] = f(a[i * sa], b[i * sb]), strides 0 or 1.  Comparisons write one byte an element. */
-typedef void (*cbp_binary_fwd)(ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y);
+/* y[i] = f(a[i], b[i]).  Comparisons write one byte an element. */
+typedef void (*cbp_binary_fwd)(ptrdiff_t n, const void *a, const void *b, void *y);
 
-/* forward: y = f(a, b)   so:  dx[i] = (add ? dx[i] : 0) + strong_mul(g[i], d(a, b, y)) for one side.  g, y, dx dense. */
-typedef void (*cbp_binary_vjp)(ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb,
-                               const void *y, const void *g, void *dx, int add);
+/* forward: y = f(a, b)   so:  dx[i] = strong_mul(g[i], d(a, b, y)) for one side. */
+typedef void (*cbp_binary_vjp)(ptrdiff_t n, const void *a, const void *b, const void *y, const void *g, void *dx);
 
 /* One update of n parameters in one pass over w, g and up to three moments (NULL where the row has none).
  * h: the hyper-parameters, in the order of the row in optim.def. */
@@ -55,6 +54,12 @@ typedef struct cbp_kernels {
     const cbp_unary_vjp *unary_vjp;     /* NULL where the row has no derivative */
     const cbp_binary_fwd *binary_fwd;   /* indexed by the row's place in binary.def */
     const cbp_binary_vjp *binary_da, *binary_db;
+
+    /* the same rows with slopes added (dx = dx + the rounded product) and operand strides of 0 or 1; y, g, dx dense */
+    void (*unary_vjp_add)(int row, ptrdiff_t n, const void *kept, const void *g, void *dx, const double *p);
+    void (*binary_map)(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y);
+    void (*binary_vjp)(int row, int side, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb,
+                       const void *y, const void *g, void *dx, int add);
     const cbp_optim_step *optim_step;   /* indexed by the row's place in optim.def */
 
     /* y[i] = c[i*sc] ? a[i*sa] : b[i*sb];  c bytes, strides 0 or 1 */

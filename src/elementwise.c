@@ -48,17 +48,13 @@ static inline T where(int c, T a, T b) { return c ? a : b; }
         params                                                                                                  \
         IVDEP for (ptrdiff_t i = 0; i < n; i++) { const T x = x_[i]; y_[i] = (f); }                             \
     }                                                                                                           \
-    static void vjp_##name(ptrdiff_t n, const void *k_v, const void *g_v, void *d_v, const double *p, int add)  \
+    static void vjp_##name(ptrdiff_t n, const void *k_v, const void *g_v, void *d_v, const double *p)           \
     {                                                                                                           \
         const T *k_ = k_v, *g_ = g_v;                                                                           \
         T *d_ = d_v;                                                                                            \
         (void)p, (void)k_;                                                                                      \
         params                                                                                                  \
-        if (add) {                                                                                              \
-            IVDEP for (ptrdiff_t i = 0; i < n; i++) { KEEP_##keeps const T g = g_[i]; d_[i] = d_[i] + APPLY(df); } \
-        } else {                                                                                                \
-            IVDEP for (ptrdiff_t i = 0; i < n; i++) { KEEP_##keeps const T g = g_[i]; d_[i] = APPLY(df); }      \
-        }                                                                                                       \
+        IVDEP for (ptrdiff_t i = 0; i < n; i++) { KEEP_##keeps const T g = g_[i]; d_[i] = APPLY(df); }          \
     }
 #define CBP_HELPER CBP_UNARY
 #include "unary.def"
@@ -75,43 +71,30 @@ const cbp_unary_vjp CBP_SYM(cbp_unary_vjp_table)[] = {
 
 /* ---- two arguments ---- */
 
-/* `keeps` again: av and bv are the operands of element i, a and b exist only where the row says so */
+/* `keeps` again: a, b and y exist only where the row says so */
 #define LOAD_N
-#define LOAD_A const T a = av;
-#define LOAD_B const T b = bv;
+#define LOAD_A const T a = a_[i];
+#define LOAD_B const T b = b_[i];
 #define LOAD_Y const T y = y_[i];
 #define LOAD_AB LOAD_A LOAD_B
 #define LOAD_BY LOAD_B LOAD_Y
 #define LOAD_ABY LOAD_A LOAD_B LOAD_Y
 
-#define LOOP(...) IVDEP for (ptrdiff_t i = 0; i < n; i++) { __VA_ARGS__ }
-#define AV_EACH const T av = a_[i];
-#define BV_EACH const T bv = b_[i];
-#define AV_ONCE const T av = n > 0 ? *a_ : 0;      /* read before the loop, so that the result may overwrite it */
-#define BV_ONCE const T bv = n > 0 ? *b_ : 0;
-#define UNUSED_AB (void)av, (void)bv;
-#define EACH(...)                                                                 \
-    if (sa && sb) { LOOP(AV_EACH BV_EACH UNUSED_AB __VA_ARGS__) }                 \
-    else if (sb) { AV_ONCE LOOP(BV_EACH UNUSED_AB __VA_ARGS__) }                  \
-    else if (sa) { BV_ONCE LOOP(AV_EACH UNUSED_AB __VA_ARGS__) }                  \
-    else { AV_ONCE BV_ONCE LOOP(UNUSED_AB __VA_ARGS__) }
-
 #define FORWARD(name, f, OUT)                                                                                   \
-    static void fwd_##name(ptrdiff_t n, const void *a_v, ptrdiff_t sa, const void *b_v, ptrdiff_t sb, void *y_v) \
+    static void fwd_##name(ptrdiff_t n, const void *a_v, const void *b_v, void *y_v)                            \
     {                                                                                                           \
         const T *a_ = a_v, *b_ = b_v;                                                                           \
         OUT *y_ = y_v;                                                                                          \
-        EACH(LOAD_AB y_[i] = (OUT)(f);)                                                                         \
+        IVDEP for (ptrdiff_t i = 0; i < n; i++) { LOAD_AB y_[i] = (OUT)(f); }                          \
     }
+/* operands that the slope does not read are never loaded: their pointers may be NULL */
 #define SIDE(fname, keeps, SLOPE)                                                                               \
-    static void fname(ptrdiff_t n, const void *a_v, ptrdiff_t sa, const void *b_v, ptrdiff_t sb,                \
-                      const void *y_v, const void *g_v, void *d_v, int add)                                     \
+    static void fname(ptrdiff_t n, const void *a_v, const void *b_v, const void *y_v, const void *g_v, void *d_v) \
     {                                                                                                           \
         const T *a_ = a_v, *b_ = b_v, *y_ = y_v, *g_ = g_v;                                                     \
         T *d_ = d_v;                                                                                            \
-        (void)y_;                                                                                               \
-        if (add) { EACH(LOAD_##keeps const T g = g_[i]; d_[i] = d_[i] + SLOPE;) }                               \
-        else { EACH(LOAD_##keeps const T g = g_[i]; d_[i] = SLOPE;) }                                           \
+        (void)a_, (void)b_, (void)y_;                                                                           \
+        IVDEP for (ptrdiff_t i = 0; i < n; i++) { LOAD_##keeps const T g = g_[i]; d_[i] = SLOPE; }              \
     }
 
 #define CBP_BINARY(name, f, ka, da, kb, db, ...) FORWARD(name, f, T) SIDE(da_##name, ka, APPLY(da)) SIDE(db_##name, kb, APPLY(db))
@@ -142,17 +125,96 @@ const cbp_binary_vjp CBP_SYM(cbp_binary_db_table)[] = {
 #include "binary.def"
 };
 
+/* ---- what the rows share: added slopes, operands that are one number ---- */
+
+enum { BLOCK = 256 };                     /* elements: a few lines of L1, and calls of a row cost little beside it */
+
+static ptrdiff_t block_of(ptrdiff_t left) { return left < BLOCK ? left : BLOCK; }
+
+static void add_to(ptrdiff_t n, T *restrict d, const T *restrict slope)
+{
+    for (ptrdiff_t i = 0; i < n; i++) d[i] = d[i] + slope[i];
+}
+
+/* dx = dx + strong_mul(g, df(kept)): the product is rounded before it is added, as if it had been stored. */
+void CBP_SYM(cbp_unary_vjp_add)(int row, ptrdiff_t n, const void *kept, const void *g, void *dx, const double *p)
+{
+    T slope[BLOCK];
+    for (ptrdiff_t i = 0; i < n; i += BLOCK) {
+        const ptrdiff_t m = block_of(n - i);
+        CBP_SYM(cbp_unary_vjp_table)[row](m, kept ? (const T *)kept + i : NULL, (const T *)g + i, slope, p);
+        add_to(m, (T *)dx + i, slope);
+    }
+}
+
+/* An operand of stride 0 is spread over a block once, so that every row needs one loop only. */
+typedef struct { T room[BLOCK]; const T *at; ptrdiff_t step; } operand;
+
+static void spread(operand *o, ptrdiff_t n, const void *x, ptrdiff_t stride)
+{
+    o->at = x;
+    o->step = stride ? BLOCK : 0;
+    if (x && !stride && n > 0) {
+        for (ptrdiff_t i = 0; i < block_of(n); i++) o->room[i] = *(const T *)x;
+        o->at = o->room;
+    }
+}
+
+#undef CBP_BINARY
+#undef CBP_COMPARE
+enum { N_WITH_VALUES =                    /* rows that write T; comparisons come after them and write bytes */
+#define CBP_BINARY(...) 1 +
+#define CBP_COMPARE(...)
+#include "binary.def"
+0 };
+#undef CBP_BINARY
+#undef CBP_COMPARE
+
+void CBP_SYM(cbp_binary_map)(int row, ptrdiff_t n, const void *a_v, ptrdiff_t sa, const void *b_v, ptrdiff_t sb, void *y)
+{
+    const ptrdiff_t item = row < N_WITH_VALUES ? (ptrdiff_t)sizeof(T) : 1;
+    operand a, b;
+    spread(&a, n, a_v, sa);
+    spread(&b, n, b_v, sb);
+    for (ptrdiff_t i = 0; i < n; i += BLOCK, a.at += a.step, b.at += b.step)
+        CBP_SYM(cbp_binary_fwd_table)[row](block_of(n - i), a.at, b.at, (char *)y + i * item);
+}
+
+void CBP_SYM(cbp_binary_vjp)(int row, int side, ptrdiff_t n, const void *a_v, ptrdiff_t sa, const void *b_v,
+                             ptrdiff_t sb, const void *y, const void *g, void *dx, int add)
+{
+    const cbp_binary_vjp kernel = (side ? CBP_SYM(cbp_binary_db_table) : CBP_SYM(cbp_binary_da_table))[row];
+    operand a, b;
+    T slope[BLOCK];
+    spread(&a, n, a_v, sa);
+    spread(&b, n, b_v, sb);
+    for (ptrdiff_t i = 0; i < n; i += BLOCK) {
+        const ptrdiff_t m = block_of(n - i);
+        T *d = (T *)dx + i;
+        kernel(m, a.at, b.at, y ? (const T *)y + i : NULL, (const T *)g + i, add ? slope : d);
+        if (add) add_to(m, d, slope);
+        if (a.at) a.at += a.step;         /* no arithmetic on NULL */
+        if (b.at) b.at += b.step;
+    }
+}
+
 /* ---- selection ---- */
 
-/* y[i] = c[i] ? a[i] : b[i].  Dense operands and scalar branches are the cases worth a vector loop. */
+/* y[i] = c[i] ? a[i] : b[i].  Everything dense, or one number, is the case worth a vector loop. */
 void CBP_SYM(cbp_where)(ptrdiff_t n, const uint8_t *c, ptrdiff_t sc, const void *a_v, ptrdiff_t sa,
                         const void *b_v, ptrdiff_t sb, void *y_v)
 {
-    const T *a_ = a_v, *b_ = b_v;
     T *y_ = y_v;
-    if (sc) {
-        EACH(y_[i] = c[i] ? av : bv;)
-    } else {
-        EACH(y_[i] = *c ? av : bv;)
+    operand a, b;
+    spread(&a, n, a_v, sa);
+    spread(&b, n, b_v, sb);
+    for (ptrdiff_t k = 0; k < n; k += BLOCK, a.at += a.step, b.at += b.step) {
+        const T *a_ = a.at, *b_ = b.at;
+        const ptrdiff_t m = block_of(n - k);
+        if (sc) {
+            IVDEP for (ptrdiff_t i = 0; i < m; i++) y_[k + i] = c[k + i] ? a_[i] : b_[i];
+        } else {
+            IVDEP for (ptrdiff_t i = 0; i < m; i++) y_[k + i] = *c ? a_[i] : b_[i];
+        }
     }
 }

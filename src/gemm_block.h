@@ -148,7 +148,7 @@ static void run_direct(const cbp_product *x)
 static int wants_packing(const cbp_product *x)
 {
     if (x->K == 0) return 0;
-    if (x->q_by_column) return 1;
+    if (x->q_by_column || (x->N % VL && !V_FAST_MASKS)) return 1;
     return x->M >= 4 * MR && x->K * x->N * (ptrdiff_t)sizeof(T) > (256 << 10);
 }
 
@@ -195,7 +195,7 @@ static int along_m_is_cheaper(const cbp_product *x)
 static int lanes_fit(const cbp_product *x)
 {
     const ptrdiff_t rows = x->q_by_column ? x->N : x->M, J = x->q_by_column ? x->M : x->N;
-    return x->p_k == 1 && !x->carry && rows >= VL && J <= LANES_J && x->K >= V_QUAD;
+    return x->p_k == 1 && !x->carry && rows >= LANES_ROWS && J <= LANES_J && x->K >= V_QUAD;
 }
 
 static void run_lanes(const cbp_product *x)

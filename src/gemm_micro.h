@@ -67,7 +67,8 @@ CBP_INLINE void tile_body(const int rows, const int cols, const cbp_tile *t)
     for (ptrdiff_t k = t->K; k > 0; k--) {
         V qv[8];
         CBP_UNROLL
-        for (int v = 0; v < cols; v++) qv[v] = v < cols - 1 ? v_load(q + v * VL) : v_load_m(q + v * VL, last);
+        for (int v = 0; v < cols; v++)
+            qv[v] = v < cols - 1 || !V_FAST_MASKS ? v_load(q + v * VL) : v_load_m(q + v * VL, last);
         CBP_UNROLL
         for (int m = 0; m < rows; m++) {
             V pv = v_set1(p[m][at]);

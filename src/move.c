@@ -9,40 +9,60 @@
 typedef struct { ptrdiff_t n, to, from; } axis;
 
 static ptrdiff_t size_of(ptrdiff_t stride) { return stride < 0 ? -stride : stride; }
-static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
-/* A plane, outer by inner.  memcpy of a constant size is one move and allows any alignment. */
-#define PLANE(size) \
+/* Elements as integers that may lie at any address.
+ *   plane  outer by inner, anyhow; a broadcast row is one load and a fill
+ *   turn   TILE by TILE from rows along a to rows along b, by way of a buffer: so each side moves whole cache lines, also
+ *          where the lines of a column fall into one cache set (power-of-two strides) */
+enum { TILE = 16 };
+#define TYPED(size, bits) \
+typedef uint##bits##_t u##size __attribute__((may_alias, aligned(1))); \
 static void plane_##size(axis outer, axis inner, char *to, const char *from) \
 { \
-    for (ptrdiff_t i = 0; i < outer.n; i++) \
-        for (ptrdiff_t j = 0; j < inner.n; j++) \
-            memcpy(to + i * outer.to + j * inner.to, from + i * outer.from + j * inner.from, size); \
+    for (ptrdiff_t i = 0; i < outer.n; i++, to += outer.to, from += outer.from) { \
+        if (inner.to == size && inner.from == 0) { \
+            const u##size v = *(const u##size *)from; \
+            for (ptrdiff_t j = 0; j < inner.n; j++) ((u##size *)to)[j] = v; \
+        } else if (inner.to == size) \
+            for (ptrdiff_t j = 0; j < inner.n; j++) ((u##size *)to)[j] = *(const u##size *)(from + j * inner.from); \
+        else \
+            for (ptrdiff_t j = 0; j < inner.n; j++) \
+                *(u##size *)(to + j * inner.to) = *(const u##size *)(from + j * inner.from); \
+    } \
+} \
+static void turn_##size(axis a, axis b, char *to, const char *from) \
+{ \
+    u##size buffer[TILE][TILE]; \
+    for (int j = 0; j < TILE; j++) \
+        for (int i = 0; i < TILE; i++) buffer[j][i] = ((const u##size *)(from + j * b.from))[i]; \
+    for (int i = 0; i < TILE; i++) \
+        for (int j = 0; j < TILE; j++) ((u##size *)(to + i * a.to))[j] = buffer[j][i]; \
 }
-PLANE(1) PLANE(4) PLANE(8)
+TYPED(1, 8) TYPED(4, 32) TYPED(8, 64)
 
-static void plane_tile(axis outer, axis inner, ptrdiff_t item, char *to, const char *from)
+static void (*const plane_of[])(axis, axis, char *, const char *) = {[1] = plane_1, [4] = plane_4, [8] = plane_8};
+static void (*const turn_of[])(axis, axis, char *, const char *) = {[1] = turn_1, [4] = turn_4, [8] = turn_8};
+
+/* A transpose: from is dense along a, to along b. */
+static void turn(axis a, axis b, ptrdiff_t item, char *to, const char *from)
 {
-    if (item == 1) plane_1(outer, inner, to, from);
-    else if (item == 4) plane_4(outer, inner, to, from);
-    else plane_8(outer, inner, to, from);
+    const ptrdiff_t whole_a = a.n / TILE * TILE, whole_b = b.n / TILE * TILE;
+    for (ptrdiff_t i = 0; i < whole_a; i += TILE)
+        for (ptrdiff_t j = 0; j < whole_b; j += TILE)
+            turn_of[item](a, b, to + i * a.to + j * item, from + i * item + j * b.from);
+    const axis side = {b.n - whole_b, b.to, b.from}, below = {a.n - whole_a, a.to, a.from};
+    plane_of[item](a, side, to + whole_b * b.to, from + whole_b * b.from);
+    plane_of[item](below, (axis){whole_b, b.to, b.from}, to + whole_a * a.to, from + whole_a * a.from);
 }
 
-/* Dense rows go by memcpy.  Else one side strides: square tiles let both sides use whole cache lines. */
 static void plane(axis outer, axis inner, ptrdiff_t item, char *to, const char *from)
 {
-    enum { TILE = 32, MEMCPY_PAYS = 64 };
-    if (inner.to == item && inner.from == item && inner.n * item >= MEMCPY_PAYS) {
+    enum { MEMCPY_PAYS = 64 };
+    if (inner.to == item && inner.from == item && inner.n * item >= MEMCPY_PAYS)
         for (ptrdiff_t i = 0; i < outer.n; i++) memcpy(to + i * outer.to, from + i * outer.from, (size_t)(inner.n * item));
-        return;
-    }
-    const int crosswise = size_of(outer.to) < size_of(inner.to) || size_of(outer.from) < size_of(inner.from);
-    const ptrdiff_t step_i = crosswise ? TILE : outer.n, step_j = crosswise ? TILE : inner.n;
-    for (ptrdiff_t i = 0; i < outer.n; i += step_i)
-        for (ptrdiff_t j = 0; j < inner.n; j += step_j)
-            plane_tile((axis){min(outer.n - i, step_i), outer.to, outer.from},
-                       (axis){min(inner.n - j, step_j), inner.to, inner.from}, item,
-                       to + i * outer.to + j * inner.to, from + i * outer.from + j * inner.from);
+    else if (outer.from == item && inner.to == item) turn(outer, inner, item, to, from);
+    else if (inner.from == item && outer.to == item) turn(inner, outer, item, to, from);
+    else plane_of[item](outer, inner, to, from);
 }
 
 /* Drops axes of length 1 and joins neighbours that are one axis on both sides.  Returns how many are left. */
@@ -59,8 +79,8 @@ static int coalesce(int n, axis *a)
     return kept;
 }
 
-/* The plane's outer axis: of all but the last, the one along which the strided side moves least (in order: the one before
- * the last, if none moves less). */
+/* The plane's outer axis: of all but the last, the one along which the strided side moves least; the one before the last
+ * if none moves less. */
 static void choose_outer(int n, axis *a)
 {
     int best = n - 2;

@@ -12,7 +12,7 @@
 /* dst (C-contiguous, n_dims <= CBP_MAX_DIMS) = the view (src, strides): transpose, broadcast, slice, flip. */
 void cbp_copy_strided(int n_dims, const ptrdiff_t *shape, const ptrdiff_t *strides, ptrdiff_t item,
                       const void *src, void *dst);
-/* The view (dst, strides) = src (C-contiguous), its adjoint; dst's other elements stay.  The view must not overlap itself. */
+/* Its adjoint: the view (dst, strides) = src (C-contiguous).  dst's other elements stay; the view must not overlap itself. */
 void cbp_scatter_strided(int n_dims, const ptrdiff_t *shape, const ptrdiff_t *strides, ptrdiff_t item,
                          const void *src, void *dst);
 

@@ -11,7 +11,12 @@
 
 /* x, but 0 for what would only slow the arithmetic down; NaN stays */
 static inline T cbp_flush(T x) { return cbp_abs(x) < K(TINY) ? 0 : x; }
-static inline T cbp_square(T x) { return cbp_abs(x) < K(1e-15) ? 0 : x * x; }
+/* x * x, likewise.  Selected before the product: a vector computes it for every lane, and a subnormal one is slow. */
+static inline T cbp_square(T x)
+{
+    x = cbp_abs(x) < K(1e-15) ? 0 : x;
+    return x * x;
+}
 
 /* CAST_ALL(a, b, ...): const T a = h.a, b = h.b, ... */
 #define CAST(name) __attribute__((unused)) const T name = (T)h.name;
@@ -29,7 +34,7 @@ static inline T cbp_square(T x) { return cbp_abs(x) < K(1e-15) ? 0 : x * x; }
     NINTH(__VA_ARGS__, CAST_9, CAST_8, CAST_7, CAST_6, CAST_5, CAST_4, CAST_3, CAST_2, CAST_1, )(__VA_ARGS__)
 #define NAMES(...) __VA_ARGS__
 
-/* has1 .. has3 are constants wherever the loop is expanded, so every combination of moments is a plain loop of its own. */
+/* has1 .. has3 are constants wherever the loop is expanded, so each combination of moments is a plain loop of its own. */
 #define CBP_OPTIM(name, moments, always, names, hyper, once, ...) \
 static inline __attribute__((always_inline)) void \
 name##_loop(ptrdiff_t n, T *restrict W, const T *restrict G, T *restrict M1, T *restrict M2, T *restrict M3, \

@@ -2,19 +2,17 @@
  *
  * The order of every sum follows from its shape alone (ADR "The same bits"):
  *   sum_last   lanes, blocks and tree as in reduce.h;
- *   sum_lead   the K rows in groups of cbp_group_rows(K); per output and group one chain of additions from 0; the groups
- *              by the tree of cbp.h.
+ *   sum_lead   the K rows in groups of cbp_group_rows(K), per output and group one chain of additions from 0, the
+ *              groups by the tree of cbp.h.
  * A maximum has no order: NaN if any element is NaN (the canonical quiet one), +0 if the largest element is a zero.
  * argmax: the first NaN, else the first largest element; +0 and -0 are equal.
- * K == 0: sums are 0; max and argmax are refused by the caller (and write nothing).  Nothing here allocates or can fail.
+ * K == 0: sums are 0; max and argmax are refused by the caller (and write nothing).  Nothing here allocates or fails.
  */
 #include "reduce.h"
 
-static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
 /* ---- over the last axis ---- */
 
-enum { SHORT = 24 };                       /* rows up to here are worked on in tiles: measured crossover, <= CBP_TILE_K */
+enum { SHORT = 24 };            /* rows up to here are worked on in tiles: measured crossover, at most CBP_TILE_K */
 
 void CBP_SYM(cbp_sum_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
 {
@@ -27,7 +25,7 @@ void CBP_SYM(cbp_sum_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
     for (ptrdiff_t b = 0; b < B; b += CBP_TILE_ROWS) {
         CBP_ALIGNED cbp_tile tile;
         CBP_ALIGNED T sum[CBP_TILE_ROWS];
-        const ptrdiff_t rows = min(B - b, CBP_TILE_ROWS);
+        const ptrdiff_t rows = cbp_lesser(B - b, CBP_TILE_ROWS);
         cbp_tile_load(rows, K, x + b * K, tile);
         cbp_tile_sum(K, tile, sum);
         for (ptrdiff_t r = 0; r < rows; r++) y[b + r] = sum[r];
@@ -45,7 +43,7 @@ void CBP_SYM(cbp_max_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
     }
     for (ptrdiff_t b = 0; b < B; b += CBP_TILE_ROWS) {
         CBP_ALIGNED cbp_tile tile;
-        const ptrdiff_t rows = min(B - b, CBP_TILE_ROWS);
+        const ptrdiff_t rows = cbp_lesser(B - b, CBP_TILE_ROWS);
         cbp_tile_load(rows, K, x + b * K, tile);
         for (ptrdiff_t k = 1; k < K; k++)
             CBP_EACH_LANE(r) tile[0][r] = cbp_max_step(tile[0][r], tile[k][r]);
@@ -87,7 +85,7 @@ static int64_t row_argmax(ptrdiff_t K, const T *x)
 {
     const T m = cbp_row_max(K, x);
     for (ptrdiff_t k = 0; k < K; k += PIECE) {
-        const ptrdiff_t n = min(K - k, PIECE), at = first_place(n, x + k, m);
+        const ptrdiff_t n = cbp_lesser(K - k, PIECE), at = first_place(n, x + k, m);
         if (at < n) return k + at;
     }
     return 0;                                                                    /* not reached */
@@ -104,7 +102,7 @@ void CBP_SYM(cbp_argmax_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, int64_t 
     for (ptrdiff_t b = 0; b < B; b += CBP_TILE_ROWS) {
         CBP_ALIGNED cbp_tile tile;
         CBP_ALIGNED T at[CBP_TILE_ROWS] = {0};        /* as wide as the data, so that both are selected alike */
-        const ptrdiff_t rows = min(B - b, CBP_TILE_ROWS);
+        const ptrdiff_t rows = cbp_lesser(B - b, CBP_TILE_ROWS);
         cbp_tile_load(rows, K, x + b * K, tile);
         for (ptrdiff_t k = 1; k < K; k++)
             CBP_EACH_LANE(r) {
@@ -121,7 +119,7 @@ void CBP_SYM(cbp_argmax_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, int64_t 
 
 /* Columns worked on at a time: a kilobyte of each row, so that the 48 levels of the group tree fit on the stack.
  * 48 levels of groups of at least 256 rows are more rows than memory has bytes. */
-enum { STRIP = 1024 / sizeof(T), LEVELS = 48, PAD = 16 };
+enum { STRIP = 1024 / sizeof(T), LEVELS = 48 };
 
 /* acc[n] = x[0,n] + x[1,n] + ... in that order, from 0; four rows a pass save traffic on acc, not order. */
 static inline void chain(ptrdiff_t rows, ptrdiff_t n, const T *x, ptrdiff_t stride, T *restrict acc)
@@ -148,7 +146,7 @@ static void sum_strip(ptrdiff_t K, ptrdiff_t n, const T *x, ptrdiff_t stride, T 
     size_t count = 0;
     for (ptrdiff_t k = 0; k < K; k += size, count++) {
         int l = 0;
-        chain(min(K - k, size), n, x + k * stride, stride, acc);
+        chain(cbp_lesser(K - k, size), n, x + k * stride, stride, acc);
         for (size_t full = count; full & 1; full >>= 1, l++)
             for (ptrdiff_t i = 0; i < n; i++) acc[i] = level[l][i] + acc[i];
         for (ptrdiff_t i = 0; i < n; i++) level[l][i] = acc[i];
@@ -168,12 +166,13 @@ static T sum_column(ptrdiff_t K, const T *x)
     const ptrdiff_t size = cbp_group_rows(K), whole = K / size;
     cbp_counter c;
     c.count = 0;
-    for (ptrdiff_t group = 0; group < whole; group += 4) {
-        const ptrdiff_t left = whole - group - 1;
-        const T *p = x + group * size, *q = p + min(1, left) * size, *r = p + min(2, left) * size, *s = p + min(3, left) * size;
+    for (ptrdiff_t left = whole; left > 0; left -= 4) {
+        const T *p[4];
         T sum[4] = {0};
-        for (ptrdiff_t k = 0; k < size; k++) sum[0] += p[k], sum[1] += q[k], sum[2] += r[k], sum[3] += s[k];
-        for (int j = 0; j <= left && j < 4; j++) cbp_counter_push(&c, sum[j]);
+        for (int j = 0; j < 4; j++) p[j] = x + (whole - left + cbp_lesser(j, left - 1)) * size;
+        for (ptrdiff_t k = 0; k < size; k++)
+            for (int j = 0; j < 4; j++) sum[j] += p[j][k];
+        for (int j = 0; j < cbp_lesser(left, 4); j++) cbp_counter_push(&c, sum[j]);
     }
     if (whole * size < K) {
         T sum = 0;
@@ -192,7 +191,7 @@ void CBP_SYM(cbp_sum_lead)(ptrdiff_t B, ptrdiff_t K, ptrdiff_t N, const void *x_
             y[0] = sum_column(K, x);
             continue;
         }
-        for (ptrdiff_t n = 0; n < N; n += STRIP) sum_strip(K, min(N - n, STRIP), x + n, N, y + n);
+        for (ptrdiff_t n = 0; n < N; n += STRIP) sum_strip(K, cbp_lesser(N - n, STRIP), x + n, N, y + n);
     }
 }
 
@@ -219,5 +218,5 @@ void CBP_SYM(cbp_max_lead)(ptrdiff_t B, ptrdiff_t K, ptrdiff_t N, const void *x_
         return;
     }
     for (ptrdiff_t b = 0; b < B; b++, x += K * N, y += N)
-        for (ptrdiff_t n = 0; n < N; n += STRIP) max_strip(K, min(N - n, STRIP), x + n, N, y + n);
+        for (ptrdiff_t n = 0; n < N; n += STRIP) max_strip(K, cbp_lesser(N - n, STRIP), x + n, N, y + n);
 }

@@ -11,14 +11,20 @@
 
 #define CBP_ALIGNED __attribute__((aligned(64)))
 
-/* For each lane, or row of a tile.  The pragmas say: no step depends on another, and make vectors of the loop
- * instead of unrolling it into scalar steps first.
- * NOTE: lanes start from their first values, not from {0} or a copy: the compiler clears and copies in pieces of 16 bytes,
- * and a wider load of what was just stored in pieces stalls until the store buffer is empty.  Ends of rows are selected
- * (cbp_lane[l] < n ? x[l] : ...), which becomes a masked load, for the same reason. */
+/* For each lane, or row of a tile.  The pragmas say: no step depends on another, and make vectors of the loop instead of
+ * unrolling it into scalar steps first.
+ * NOTE: lanes start from their first values, not from {0} or a copy: the compiler clears and copies in pieces of 16
+ * bytes, and a wider load of what was just stored in pieces stalls until the store buffer is empty.  Ends of rows are
+ * selected (cbp_lane[l] < n ? x[l] : ...), which becomes a masked load, for the same reason. */
+#ifdef __clang__
+#define CBP_EACH(l, n) _Pragma("clang loop vectorize(assume_safety)") for (int l = 0; l < (n); l++)
+#else
 #define CBP_EACH(l, n) _Pragma("GCC ivdep") _Pragma("GCC unroll 1") for (int l = 0; l < (n); l++)
+#endif
 #define CBP_EACH_LANE(l) CBP_EACH(l, CBP_LANES)
 static const T cbp_lane[CBP_LANES] __attribute__((unused)) = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+static inline ptrdiff_t cbp_lesser(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 /* Lanes to one value; s is used up. */
 static inline T cbp_lane_tree(T *s)
@@ -70,7 +76,7 @@ static inline T cbp_row_sum(ptrdiff_t n, const T *x)
     cbp_counter c;
     c.count = 0;
     for (ptrdiff_t k = 0; k < n; k += CBP_LANE_BLOCK)
-        cbp_counter_push(&c, cbp_block_sum(n - k < CBP_LANE_BLOCK ? n - k : CBP_LANE_BLOCK, x + k));
+        cbp_counter_push(&c, cbp_block_sum(cbp_lesser(n - k, CBP_LANE_BLOCK), x + k));
     return cbp_counter_total(&c);
 }
 
@@ -108,7 +114,7 @@ static inline void cbp_tile_sum(ptrdiff_t K, T (*tile)[CBP_TILE_ROWS], T *y)
     CBP_EACH_LANE(r) y[r] = tile[0][r] + 0;               /* -0 to +0: the lanes started from 0 */
 }
 
-/* ---- maxima: no order to keep, so rows take as many lanes as hide the latency, and a last window that overlaps ---- */
+/* ---- maxima: no order to keep, so rows take as many lanes as hide the latency, and a window that overlaps ---- */
 
 /* Larger of two, a NaN kept once met.  Which of +0 and -0 comes out is settled by cbp_max_end. */
 static inline T cbp_max_step(T m, T x)

@@ -4,7 +4,7 @@
 
 /* ---- Philox4x32-10 ---- */
 
-enum { ROUNDS = 10, BLOCKS = 64 };      /* blocks of four words made at a time, side by side for the compiler's vectors */
+enum { ROUNDS = 10, BLOCKS = 64 };      /* blocks of four words made at a time, side by side for the vectors */
 
 /* The kind of number, in the counter's last word: kinds never share a block.  The third word counts retries. */
 typedef enum { BITS, UNIFORM, NORMAL, MASK, BELOW, PERMUTATION } kind;
@@ -138,7 +138,7 @@ void cbp_rng_mask(uint64_t key, uint64_t offset, ptrdiff_t n, double p, uint8_t 
     STREAM(MASK, 4, EACH((uint8_t)((w[e] >= dropped) & any)))
 }
 
-/* x mod bound, fairly: an x from the incomplete last run of bounds is thrown away for another try of the same position. */
+/* x mod bound, fairly: an x of the last, incomplete run of bounds is thrown away for another try at the same position. */
 static inline int64_t below(uint64_t key, kind tag, uint64_t at, uint64_t x, uint64_t bound)
 {
     uint64_t r = x % bound;

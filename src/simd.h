@@ -51,10 +51,10 @@ typedef __m512d V;
 typedef __mmask8 VM;
 #elif V_BYTES == 32 && CBP_BITS == 32
 typedef __m256 V;
-typedef __m256i VM;
+typedef struct { __m256i lanes; int n; } VM;
 #elif V_BYTES == 32
 typedef __m256d V;
-typedef __m256i VM;
+typedef struct { __m256i lanes; int n; } VM;
 #elif CBP_BITS == 32
 typedef __m128 V;
 typedef int VM;
@@ -83,13 +83,44 @@ CBP_INLINE void v_store_m(T *y, VM m, V a) { V_(mask_storeu)(y, m, a); }
 CBP_INLINE VM v_mask(ptrdiff_t n)
 {
 #if CBP_BITS == 32
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return (VM){_mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane), (int)n};
 #else
-    return _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)n), _mm256_setr_epi64x(0, 1, 2, 3));
+    const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+    return (VM){_mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)n), lane), (int)n};
 #endif
 }
-CBP_INLINE V v_load_m(const T *x, VM m) { return V_(maskload)(x, m); }
-CBP_INLINE void v_store_m(T *y, VM m, V a) { V_(maskstore)(y, m, a); }
+CBP_INLINE V v_load_m(const T *x, VM m) { return V_(maskload)(x, m.lanes); }
+/* NOTE: in pieces, not by maskstore, which takes 12 cycles on AMD. */
+CBP_INLINE void v_store_m(T *y, VM m, V a)
+{
+    if (m.n == VL) {
+        v_store(y, a);
+        return;
+    }
+#if CBP_BITS == 32
+    __m128 part = _mm256_castps256_ps128(a);
+    if (m.n & 4) {
+        _mm_storeu_ps(y, part);
+        part = _mm256_extractf128_ps(a, 1);
+        y += 4;
+    }
+    if (m.n & 2) {
+        _mm_storel_pi((__m64 *)y, part);
+        part = _mm_movehl_ps(part, part);
+        y += 2;
+    }
+    if (m.n & 1) _mm_store_ss(y, part);
+#else
+    __m128d part = _mm256_castpd256_pd128(a);
+    if (m.n & 2) {
+        _mm_storeu_pd(y, part);
+        part = _mm256_extractf128_pd(a, 1);
+        y += 2;
+    }
+    if (m.n & 1) _mm_store_sd(y, part);
+#endif
+}
 #endif
 
 /* ---- columns of row-major memory: 128 bits of each row side by side, then a transpose inside the 128-bit lanes ---- */
@@ -246,7 +277,9 @@ CBP_INLINE void v_quad(const T *x, ptrdiff_t ld, ptrdiff_t n, V t[V_QUAD])
 }
 #endif
 
-#if V_BYTES == 16                              /* no masks: lane by lane */
+/* Loads with masks are as fast as others on AVX; elsewhere they go lane by lane and have no place in an inner loop. */
+enum { V_FAST_MASKS = V_BYTES > 16 };
+#if V_BYTES == 16
 CBP_INLINE VM v_mask(ptrdiff_t n) { return (VM)n; }
 CBP_INLINE V v_load_m(const T *x, VM m)
 {

@@ -3,9 +3,9 @@
  *   m = max_c x[c]      e[c] = exp(x[c] - m)      rest = sum_c e[c] - 1      s = 1 + rest
  *   softmax e[c] / s      log_softmax (x[c] - m) - log1p(rest)      logsumexp m + log1p(rest)
  *   cross-entropy of class t: log1p(rest) - (x[t] - m)
- * rest is not found by subtracting: the e[c] that are exactly 1, such as the maximum's, are counted, the others summed in
- * the order of sum_last, and rest = sum + (count - 1).  So log1p sees a confident row's tiny rest whole: a float32 loss
- * of 1e-12 is 1e-12, not 0.
+ * rest is not found by subtracting: the e[c] that are exactly 1, such as the maximum's, are counted, the others summed
+ * in the order of sum_last, and rest = sum + (count - 1).  So log1p sees a confident row's tiny rest whole: a float32
+ * loss of 1e-12 is 1e-12, not 0.
  *
  * Logits of any finite size are safe.  -inf has probability 0; a row with NaN or +inf, or all -inf, is NaN throughout,
  * except logsumexp, which is then NaN, +inf or -inf.  Outputs may be the input (y == x, p == x, dx == p).
@@ -13,9 +13,8 @@
 #include "reduce.h"
 #include "vmath.h"
 
-static ptrdiff_t min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
-/* Lanes of the first sixteen exponentials of a block, then of the next: others add up the e that are not 1, ones counts. */
+/* The lanes after the first sixteen exponentials of a block, and after more: others sums the e that are not 1, ones
+ * counts those that are. */
 static inline void first_lanes(const T *e, T *others, T *ones)
 {
     CBP_EACH_LANE(l) {
@@ -31,8 +30,8 @@ static inline void add_lanes(const T *e, T *others, T *ones)
     }
 }
 
-/* Sixteen exponentials into e; or, at the ragged end of a row, n < 16 of them into e (if not NULL) and all of v, where the
- * lanes beyond n weigh nothing. */
+/* Sixteen exponentials into e; or, at the ragged end of a row, n < 16 of them into e (if not NULL) and all into v, where
+ * the lanes beyond n weigh nothing. */
 static inline void exp_lanes(const T *x, T m, T *e)
 {
     CBP_EACH_LANE(l) e[l] = cbp_exp(x[l] - m);
@@ -53,7 +52,7 @@ static T row_rest(ptrdiff_t C, const T *x, T m, T *e)
     T count = 0;
     sums.count = 0;
     for (ptrdiff_t from = 0; from < C; from += CBP_LANE_BLOCK) {
-        const ptrdiff_t n = min(C - from, CBP_LANE_BLOCK);
+        const ptrdiff_t n = cbp_lesser(C - from, CBP_LANE_BLOCK);
         T *at = e ? e + from : v;
         ptrdiff_t c = CBP_LANES;
         if (n < CBP_LANES) exp_end(n, x + from, m, e ? at : NULL, v);
@@ -97,12 +96,19 @@ static void tile_rest(ptrdiff_t C, T (*xs)[CBP_TILE_ROWS], T (*e)[CBP_TILE_ROWS]
     CBP_EACH_LANE(r) rest[r] += ones[r] - 1;
 }
 
-/* The rows of x in batches, rows b .. b + rows - 1 at a time, leaving m[r] and rest[r], and in e the exponentials.
+/* The rows of x in batches, b .. b + rows - 1 at a time, leaving m[r] and rest[r], and in e the exponentials.
  *   LONG_ROWS: step by step for the whole batch, since one row alone would wait at each step; e (B,C), NULL if not wanted
  *   SHORT_ROWS: the rows of a tile, which is left in xs, exponentials in e */
-#define BATCHES(b, rows, limit, ...)     CBP_ALIGNED T m[CBP_TILE_ROWS], rest[CBP_TILE_ROWS];     for (ptrdiff_t b = 0, rows; rows = min(B - b, limit), rows > 0 && (__VA_ARGS__, 1); b += rows)
-#define LONG_ROWS(b, rows, e)     const ptrdiff_t in_cache = 4096 / C;     BATCHES(b, rows, in_cache < 1 ? 1 : min(in_cache, CBP_TILE_ROWS), batch_rest(rows, C, x + b * C, e, m, rest))
-#define SHORT_ROWS(b, rows)     CBP_ALIGNED cbp_tile xs, e;     BATCHES(b, rows, CBP_TILE_ROWS, cbp_tile_load(rows, C, x + b * C, xs), tile_rest(C, xs, e, m, rest))
+#define BATCHES(b, rows, limit, ...) \
+    CBP_ALIGNED T m[CBP_TILE_ROWS] = {0}, rest[CBP_TILE_ROWS] = {0}; \
+    for (ptrdiff_t b = 0, rows; rows = cbp_lesser(B - b, limit), rows > 0 && (__VA_ARGS__, 1); b += rows)
+#define LONG_ROWS(b, rows, e) \
+    const ptrdiff_t in_cache = 4096 / C; \
+    BATCHES(b, rows, in_cache < 1 ? 1 : cbp_lesser(in_cache, CBP_TILE_ROWS), \
+            batch_rest(rows, C, x + b * C, e, m, rest))
+#define SHORT_ROWS(b, rows) \
+    CBP_ALIGNED cbp_tile xs, e; \
+    BATCHES(b, rows, CBP_TILE_ROWS, cbp_tile_load(rows, C, x + b * C, xs), tile_rest(C, xs, e, m, rest))
 
 static void batch_rest(ptrdiff_t rows, ptrdiff_t C, const T *x, T *e, T *m, T *rest)
 {

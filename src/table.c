@@ -9,7 +9,7 @@ extern const cbp_optim_step CBP_SYM(cbp_optim_table)[];
 
 /* every function in the table has the type that the table gives it */
 #define CBP_KERNELS(X) \
-    X(where) X(sum_last) X(sum_lead) X(max_last) X(max_lead) X(argmax_last) \
+    X(unary_vjp_add) X(binary_map) X(binary_vjp) X(where) X(sum_last) X(sum_lead) X(max_last) X(max_lead) X(argmax_last) \
     X(softmax) X(log_softmax) X(logsumexp) X(ce_fwd) X(ce_vjp) \
     X(gemm) X(gemm_ref) X(gemm_scratch) X(dense_fwd) X(dense_bwd) X(dense_scratch)
 #define DECLARE(name) extern __typeof__(*((cbp_kernels *)0)->name) CBP_SYM(cbp_##name);

@@ -61,8 +61,8 @@ def inner_slope(x):
     return mpmath.sqrt(8 / mpmath.pi) * (1 + 3 * mpmath.mpf("0.044715") * x ** 2)
 
 
-def bend(x, below, above):
-    return below(x) if x < 0 else above(x)
+def bend(x, below):
+    return below(x) if x < 0 else x
 
 
 with mpmath.workprec(VALUE_BITS):        # Klambauer et al. (2017), Self-normalizing neural networks, to 32 digits
@@ -86,11 +86,11 @@ UNARY = {
     "tanh":          Unary(mpmath.tanh, (-0.0, 0.0, -1, 1)),
     "sigmoid":       Unary(logistic, (0.5, 0.5, 0.0, 1)),
     "relu":          Unary(lambda x: max(x, 0), (0.0, 0.0, 0.0, INF)),
-    "leaky_relu":    Unary(lambda x, slope: bend(x, lambda x: slope * x, lambda x: x), (-0.0, 0.0, -INF, INF), ((0.25,),)),
-    "elu":           Unary(lambda x, a: bend(x, lambda x: a * mpmath.expm1(x), lambda x: x), (-0.0, 0.0, -1, INF), ((1.75,),)),
-    "selu":          Unary(lambda x: SELU_SCALE * bend(x, lambda x: SELU_ALPHA * mpmath.expm1(x), lambda x: x),
+    "leaky_relu":    Unary(lambda x, slope: bend(x, lambda x: slope * x), (-0.0, 0.0, -INF, INF), ((0.25,),)),
+    "elu":           Unary(lambda x, a: bend(x, lambda x: a * mpmath.expm1(x)), (-0.0, 0.0, -1, INF), ((1.75,),)),
+    "selu":          Unary(lambda x: SELU_SCALE * bend(x, lambda x: SELU_ALPHA * mpmath.expm1(x)),
                            (-0.0, 0.0, -1.7580993408473766, INF)),
-    "celu":          Unary(lambda x, a: bend(x, lambda x: a * mpmath.expm1(x / a), lambda x: x), (-0.0, 0.0, -1, INF), ((0.5,),)),
+    "celu":          Unary(lambda x, a: bend(x, lambda x: a * mpmath.expm1(x / a)), (-0.0, 0.0, -1, INF), ((0.5,),)),
     "gelu":          Unary(lambda x: x * Phi(x), (-0.0, 0.0, -0.0, INF)),
     "gelu_tanh":     Unary(lambda x: x * logistic(inner(x)), (-0.0, 0.0, -0.0, INF)),
     "silu":          Unary(lambda x: x * logistic(x), (-0.0, 0.0, -0.0, INF)),
@@ -99,7 +99,8 @@ UNARY = {
     "softsign":      Unary(lambda x: x / (1 + abs(x)), (-0.0, 0.0, -1, 1)),
     "hard_sigmoid":  Unary(lambda x: min(max(x / 6 + mpmath.mpf(1) / 2, 0), 1), (0.5, 0.5, 0.0, 1)),
     "hard_tanh":     Unary(lambda x, low, high: min(max(x, low), high), (-0.0, 0.0, -1, 1), ((-0.5, 1.5),)),
-    "clip":          Unary(lambda x, low, high: min(max(x, low), high), (-0.0, 0.0, -INF, INF), ((-0.75, 0.5), (-INF, 1.0))),
+    "clip":          Unary(lambda x, low, high: min(max(x, low), high), (-0.0, 0.0, -INF, INF),
+                           ((-0.75, 0.5), (-INF, 1.0))),
     "erf":           Unary(mpmath.erf, (-0.0, 0.0, -1, 1)),
     "floor":         Unary(mpmath.floor, (-0.0, 0.0, -INF, INF)),
     "sign":          Unary(mpmath.sign, (0.0, 0.0, -1, 1)),
@@ -110,7 +111,7 @@ UNARY = {
     "sigmoid_slope": Unary(lambda x: logistic(x) * logistic(-x), (0.25, 0.25, 0.0, 0.0)),
     "silu_slope":    Unary(lambda x: logistic(x) + x * logistic(x) * logistic(-x), (0.5, 0.5, -0.0, 1)),
     "mish_slope":    Unary(lambda x: gate(x) + x * logistic(x) * (1 - gate(x) ** 2), (0.6, 0.6, -0.0, 1)),
-    "gelu_tanh_slope": Unary(lambda x: logistic(inner(x)) + x * logistic(inner(x)) * logistic(-inner(x)) * inner_slope(x),
+    "gelu_tanh_slope": Unary(lambda x: logistic(inner(x)) * (1 + x * logistic(-inner(x)) * inner_slope(x)),
                              (0.5, 0.5, -0.0, 1)),
 }
 

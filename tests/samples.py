@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import references
+from cybackprop._core.engine import binary_rows, unary_rows
 
 from cybackprop._core import engine
-from cybackprop._core.engine import binary_rows, unary_rows
 
 DTYPES = ("float32", "float64")
 SIZES = (0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 67)     # both sides of every vector width and unroll
@@ -39,7 +39,7 @@ def kinks(row, p):
 
 
 def inside(low, high, n, dtype, rng):
-    """0, +-1 and both ends (one step in: an end may be a jump of the function) as far as they are inside, and random points."""
+    """0, +-1 and both ends (one step in: an end may be a jump) as far as they are inside, and random points."""
     low, high = np.dtype(dtype).type(low), np.dtype(dtype).type(high)
     named = [v for v in (0.0, 1.0, -1.0, np.nextafter(low, high), np.nextafter(high, low)) if low < v < high]
     return np.concatenate([named, rng.uniform(low, high, n)]).astype(dtype)
@@ -49,8 +49,8 @@ def inside(low, high, n, dtype, rng):
 def points(row, dtype, p, n=64):
     """Shuffled points of a row's sample range, kinks included."""
     rng = np.random.default_rng(7)
-    x = np.concatenate([inside(row.facts["low"], row.facts["high"], n, dtype, rng), list(kinks(row, p))]).astype(dtype)
-    return rng.permutation(x)
+    x = np.concatenate([inside(row.facts["low"], row.facts["high"], n, dtype, rng), list(kinks(row, p))])
+    return rng.permutation(x.astype(dtype))
 
 
 def everywhere(n, dtype, rng):
@@ -64,7 +64,8 @@ def everywhere(n, dtype, rng):
 def wide_points(row, dtype, p):
     """Points inside the range, around 0, and everywhere; with the exact values of the row there."""
     rng = np.random.default_rng(11)
-    x = np.concatenate([points(row, dtype, p, 256), rng.normal(size=64) * 30, everywhere(160, dtype, rng)]).astype(dtype)
+    x = np.concatenate([points(row, dtype, p, 256), rng.normal(size=64) * 30, everywhere(160, dtype, rng)])
+    x = x.astype(dtype)
     x = x[(x != 0) & np.isfinite(x)]
     return x, *references.exact(references.UNARY[row.name].f, x, p=p)
 

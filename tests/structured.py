@@ -41,7 +41,8 @@ PRODUCTS = (
     ((5, 7), (7, 17)), ((17, 33), (33, 9)), ((65, 3), (3, 2)), ((0, 3), (3, 2)), ((2, 3, 4), (4, 5)),
     ((3, 4), (2, 4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 2)), ((1, 3, 4), (6, 4, 1)), ((4,), (2, 4, 3)),
     ((2, 3, 4), (4,)), ((0, 3, 4), (4, 5)), ((3, 1, 2, 3), (1, 4, 3, 2)), ((1030, 2), (2, 3)))
-NOTHING = (((0,), (0,)), ((2, 3), (3, 0)), ((2, 0), (0, 3)), ((2, 3, 0), (0, 4)), ((4, 0), (2, 0, 3)), ((0, 0), (0, 0)), ((0,), (0, 3)))
+NOTHING = (((0,), (0,)), ((2, 3), (3, 0)), ((2, 0), (0, 3)), ((2, 3, 0), (0, 4)), ((4, 0), (2, 0, 3)),
+           ((0, 0), (0, 0)), ((0,), (0, 3)))
 
 LAYERS = tuple(((*lead, i), (i, o), (o,)) for lead in ((), (1,), (3,), (17,), (0,), (2, 3)) for i, o in
                ((1, 1), (3, 4), (8, 17)))
@@ -114,7 +115,8 @@ def variance(x, axis, keepdims, ddof=0):
 
 REDUCTIONS = (("sum", lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims), ANY + LONG),
               ("mean", lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims), FILLED + LONG),
-              ("var", variance, FILLED), ("max", extreme(np.argmax), FILLED + LONG), ("min", extreme(np.argmin), FILLED))
+              ("var", variance, FILLED), ("max", extreme(np.argmax), FILLED + LONG),
+              ("min", extreme(np.argmin), FILLED))
 
 
 def reduction_cases():
@@ -169,9 +171,11 @@ MOVEMENT = (
     Case("stack 0", lambda *x: cb.stack(x), lambda *x: np.stack(x), (((),) * 3, ((2, 3),) * 2, ((0,),) * 2)),
     Case("stack -1", lambda *x: cb.stack(x, -1), lambda *x: np.stack(x, -1), (((),) * 2, ((2, 3),) * 4)),
     Case("stack 1", lambda *x: cb.stack(x, axis=1), lambda *x: np.stack(x, axis=1), (((5,),), ((2, 3),) * 3)),
-    Case("take 0", lambda x: cb.take(x, PLACES), lambda x: np.take(x, PLACES, 0), one(((3,), (4, 3), (5, 0), (3, 2, 2)))),
+    Case("take 0", lambda x: cb.take(x, PLACES), lambda x: np.take(x, PLACES, 0),
+         one(((3,), (4, 3), (5, 0), (3, 2, 2)))),
     Case("take -1", lambda x: cb.take(x, PLACES, axis=-1), lambda x: np.take(x, PLACES, -1), one(((3,), (2, 17)))),
-    Case("take none", lambda x: cb.take(x, np.zeros((0, 2), int), 1), lambda x: x[:, np.zeros((0, 2), int)], one(((2, 3),))),
+    Case("take none", lambda x: cb.take(x, np.zeros((0, 2), int), 1), lambda x: x[:, np.zeros((0, 2), int)],
+         one(((2, 3),))),
     Case("gather", lambda x: cb.gather(x, PLACES), lambda x: np.take_along_axis(x, PLACES, -1), one(((2, 3), (2, 17)))),
     Case("gather 0", lambda x: cb.gather(x, PLACES[:, :2], 0), lambda x: np.take_along_axis(x, PLACES[:, :2], 0),
          one(((3, 2), (17, 2)))),

@@ -1,8 +1,7 @@
 """Prove from the compiler's own report that every row's loops are vectorised on AVX2 and AVX-512.
 
-GCC names the line of the table for each loop that it vectorised.  A row of unary.def has 3 loops (forward, slope set,
-slope added), a differentiable row of binary.def 4 + 2 sides x 2 x 4 (operands dense or one number, in each pairing);
-a loop over two single numbers, or one whose slope is a literal, may be nothing but a fill or a copy.
+GCC names the line of the table for each loop that it vectorised.  A row of unary.def has 2 loops (forward, slope), one
+of binary.def 3 (forward, two sides), a comparison 1; a slope that is a literal leaves nothing but a fill or a copy.
 """
 
 import re
@@ -36,12 +35,25 @@ def vectorised(target, flags, bits, common):
     return Counter((table, int(line)) for table, line in lines)
 
 
+def columns(text):
+    """The arguments of a macro call, split at commas that are in no parentheses."""
+    parts, depth = [""], 0
+    for c in text:
+        depth += (c == "(") - (c == ")")
+        if c == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return [part.strip() for part in parts]
+
+
 def rows(table):
     """(name, line, loops wanted) of each row."""
-    for number, line in enumerate((ROOT / f"src/{table}.def").read_text().splitlines(), 1):
-        found = re.match(r"CBP_(UNARY|HELPER|BINARY|STRONG|COMPARE) *\((\w+)", line)
-        if found:
-            yield found[2], number, {"UNARY": 3, "HELPER": 3, "COMPARE": 3}.get(found[1], 9)
+    text = (ROOT / f"src/{table}.def").read_text()
+    for found in re.finditer(r"^CBP_(\w+) *\((.*?)\)\n(?=CBP_|/\*|\Z)", text, re.M | re.S):
+        row = columns(found[2])
+        loops = {"UNARY": 2, "HELPER": 2, "COMPARE": 1}.get(found[1], 3)
+        yield row[0], text.count("\n", 0, found.start()) + 1, loops - row[1:].count("0") - row[1:].count("1")
 
 
 def main():

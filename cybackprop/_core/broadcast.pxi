@@ -106,22 +106,23 @@ cdef int broadcast_shape(str op, const cbp_array *a, const cbp_array *b, Py_ssiz
     return n
 
 
-cdef cbp_array *broadcast_run(str op, cbp_array *a, cbp_array *b, int out_dtype, cbp_binary_fwd kernel) except NULL:
+# a loop over runs: code says which op; strides 0 or 1
+ctypedef void (*run_loop)(int code, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
+                          void *y) noexcept nogil
+
+
+cdef cbp_array *broadcast_run(str op, cbp_array *a, cbp_array *b, int out_dtype, run_loop run, int code) except NULL:
     cdef cbp_array *out
     cdef Py_ssize_t shape[8]
     cdef walk w
     cdef char *y
     cdef Py_ssize_t step
-    if same_shape(a, b):
-        out = new_array(out_dtype, a.ndim, a.shape)
-        kernel(out.size, a.data, 1, b.data, 1, out.data)
-        return out
     out = new_array(out_dtype, broadcast_shape(op, a, b, shape), shape)
     start_walk(&w, out, a, b, a.dtype)
     y = <char *>out.data
     step = w.inner * cbp_itemsize(<cbp_dtype>out_dtype)
     while w.left > 0:
-        kernel(w.inner, w.p[0], w.s[0], w.p[1], w.s[1], y)
+        run(code, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], y)
         y += step
         next_walk(&w)
     return out

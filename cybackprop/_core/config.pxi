@@ -43,3 +43,15 @@ def get_num_threads():
 def bytes_in_use():
     """Bytes held by live tensors."""
     return cbp_bytes_in_use()
+
+
+cdef const cbp_kernels *kernels_of(int dtype) noexcept nogil:
+    return cbp_active[dtype]
+
+
+cdef int unary_place(str name) except -1:
+    """Place of a row in unary.def; ValueError if there is none of that name."""
+    row = unary_rows.get(name)
+    if row is None:
+        raise ValueError(f"no elementwise op is called {name!r}; there are {', '.join(unary_rows)}")
+    return (<UnaryRow>row).place

@@ -314,37 +314,31 @@ def raw_where(Tensor c, Tensor a, Tensor b):
     return y
 
 
-cdef void compare_run(Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb, void *y) noexcept nogil:
-    cbp_compare_i64(integer_comparison, n, <int64_t *>a, sa, <int64_t *>b, sb, <uint8_t *>y)
+cdef void compare_run(int code, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
+                      void *y) noexcept nogil:
+    cbp_compare_i64(<cbp_compare_op>code, n, <int64_t *>a, sa, <int64_t *>b, sb, <uint8_t *>y)
 
 
-cdef cbp_compare_op integer_comparison
+cdef void logic_run(int code, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
+                    void *y) noexcept nogil:
+    cbp_logic(<cbp_logic_op>code, n, <uint8_t *>a, sa, <uint8_t *>b, sb, <uint8_t *>y)
+
+
+cdef dict COMPARISONS = {"equal": CBP_EQ, "not_equal": CBP_NE, "less": CBP_LT, "less_equal": CBP_LE,
+                         "greater": CBP_GT, "greater_equal": CBP_GE}
+cdef dict LOGIC = {"and": CBP_AND, "or": CBP_OR, "xor": CBP_XOR}
 
 
 def raw_compare_integers(str name, Tensor a, Tensor b):
     """Compare int64 tensors."""
-    global integer_comparison
-    if a.a.dtype != CBP_I64:
-        a, b = raw_cast(a, I64), raw_cast(b, I64)
-    integer_comparison = {"equal": CBP_EQ, "not_equal": CBP_NE, "less": CBP_LT, "less_equal": CBP_LE,
-                          "greater": CBP_GT, "greater_equal": CBP_GE}[name]
-    return wrap(broadcast_run(name, a.a, b.a, CBP_BOOL, compare_run))
-
-
-cdef cbp_logic_op logic_op
-
-
-cdef void logic_run(Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb, void *y) noexcept nogil:
-    cbp_logic(logic_op, n, <uint8_t *>a, sa, <uint8_t *>b, sb, <uint8_t *>y)
+    return wrap(broadcast_run(name, a.a, b.a, CBP_BOOL, compare_run, COMPARISONS[name]))
 
 
 def raw_logic(str name, Tensor a, Tensor b):
     """and, or, xor of bool tensors."""
-    global logic_op
     if a.a.dtype != CBP_BOOL or b.a.dtype != CBP_BOOL:
         raise DTypeError(f"logical_{name} works on bool tensors, not on {a.dtype} and {b.dtype}")
-    logic_op = {"and": CBP_AND, "or": CBP_OR, "xor": CBP_XOR}[name]
-    return wrap(broadcast_run("logical_" + name, a.a, b.a, CBP_BOOL, logic_run))
+    return wrap(broadcast_run("logical_" + name, a.a, b.a, CBP_BOOL, logic_run, LOGIC[name]))
 
 
 def raw_not(Tensor x):

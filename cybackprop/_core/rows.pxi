@@ -57,8 +57,12 @@ cdef class UnaryRow(Row):
         cdef cbp_array *dx = s.target(edge, r.cot, r.cot, &add)
         if dx == r.cot:                  # the kernel runs in place: the cotangent moves on
             r.cot = NULL
-        cbp_active[dx.dtype].unary_vjp[self.place](
-            dx.size, NULL if kept == NULL else kept.data, dx.data if r.cot == NULL else r.cot.data, dx.data, r.p, add)
+        cdef const void *kp = NULL if kept == NULL else kept.data
+        cdef const void *gp = dx.data if r.cot == NULL else r.cot.data
+        if add:
+            cbp_active[dx.dtype].unary_vjp_add(self.place, dx.size, kp, gp, dx.data, r.p)
+        else:
+            cbp_active[dx.dtype].unary_vjp[self.place](dx.size, kp, gp, dx.data, r.p)
         return 0
 
     @property
@@ -112,14 +116,13 @@ cdef class BinaryRow(Row):
 
     cdef int vjp(self, int side, cbp_array *a, cbp_array *b, cbp_array *y, cbp_array *g, cbp_array *d, int add) except -1:
         cdef const cbp_kernels *k = cbp_active[g.dtype]
-        cdef cbp_binary_vjp kernel = k.binary_da[self.place] if side == 0 else k.binary_db[self.place]
         cdef walk w
         start_walk(&w, g, a if self.keeps[side][0] else NULL, b if self.keeps[side][1] else NULL, g.dtype)
         cdef char *yp = NULL if y == NULL else <char *>y.data
         cdef char *gp = <char *>g.data
         cdef char *dp = <char *>d.data
         while w.left > 0:
-            kernel(w.inner, w.p[0], w.s[0], w.p[1], w.s[1], yp, gp, dp, add)
+            k.binary_vjp(self.place, side, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], yp, gp, dp, add)
             if yp != NULL:
                 yp += w.inner * w.itemsize
             gp += w.inner * w.itemsize
@@ -199,7 +202,11 @@ cdef Tensor binary(BinaryRow row, object x, object y):
         a, b = met(row.name, x, y)
     if a.a.dtype > CBP_F64:
         refuse_dtype(row.name, a.a.dtype)
-    out = wrap(broadcast_run(row.name, a.a, b.a, a.a.dtype, cbp_active[a.a.dtype].binary_fwd[row.place]))
+    if same_shape(a.a, b.a):
+        out = wrap(like(a.a))
+        cbp_active[a.a.dtype].binary_fwd[row.place](a.a.size, a.a.data, b.a.data, out.a.data)
+    else:
+        out = wrap(broadcast_run(row.name, a.a, b.a, a.a.dtype, cbp_active[a.a.dtype].binary_map, row.place))
     if not cbp_no_grad and (a.record is not None or b.record is not None):
         record_binary(row, a, b, out)
     return out
@@ -236,7 +243,7 @@ cdef Tensor compare(BinaryRow row, object x, object y):
     a, b = met(row.name, x, y)
     if a.a.dtype > CBP_F64:
         return raw_compare_integers(row.name, a, b)
-    return wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary_fwd[row.place]))
+    return wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary_map, row.place))
 
 
 cdef tuple read_parameters(str text):

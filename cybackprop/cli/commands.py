@@ -57,7 +57,7 @@ def cybackprop():
 @click.option("--optimizer", default="adam", show_default=True)
 @click.option("--out", type=click.Path(), default="model.safetensors", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="[default: chosen by the library]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="[default: chosen by the library]")
 @click.option("--plot", type=click.Path(), metavar="FILE.png", help="Draw the learning curve.")
 def train(**options):
     """Train on the digits that ship with the package, or on a CSV file.

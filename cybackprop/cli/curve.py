@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 
 from cybackprop.cli.errors import CommandError
 from cybackprop.io import atomic_write, check_writable
@@ -26,10 +27,12 @@ def draw(path, logs, best, columns):
     axes.plot(epochs, logs["val_loss"], label="validation rows")
     axes.axvline(best, color="grey", linestyle=":", label="weights kept")
     loss = "squared error, standardised" if columns.classes is None else "cross-entropy"
-    axes.set(xlabel="epoch", ylabel=loss, yscale="log", title=columns.target)
+    axes.set(xlabel="epoch", ylabel=loss, yscale="log")
+    axes.set_title(columns.target, parse_math=False)  # a dollar sign is a dollar sign
     axes.legend()
     image = io.BytesIO()
-    figure.savefig(image, format=_kind(path))
+    with warnings.catch_warnings(action="ignore"):  # characters that the font lacks
+        figure.savefig(image, format=_kind(path))
     atomic_write(path, [image.getvalue()])
 
 

@@ -12,9 +12,7 @@ from cybackprop.data import Columns
 from cybackprop.errors import ModelFileError
 from cybackprop.io import load_tensors
 
-_COLUMNS, _ACTIVATION, _SCORE, _VERSION = (
-    f"cybackprop.{key}" for key in ("columns", "activation", "score", "version")
-)
+_COLUMNS, _ACTIVATION, _SCORE, _VERSION = (f"cybackprop.{key}" for key in ("columns", "activation", "score", "version"))
 # The header of a model file ends at 1 MiB; names and numbers of the columns may take most of it.
 _COLUMNS_BYTES_MAX = 900_000
 _ROWS_AT_ONCE = 4096  # bounds the memory of a prediction; the answers don't depend on it

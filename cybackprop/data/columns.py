@@ -66,11 +66,6 @@ class Columns:
         return cls(table.names, mean, scale, table.target, None, float(target_mean), float(target_scale))
 
     @property
-    def task(self):
-        """"classification" or "regression"."""
-        return "regression" if self.classes is None else "classification"
-
-    @property
     def outputs(self):
         """How many numbers the network gives for a row."""
         return 1 if self.classes is None else len(self.classes)

@@ -87,7 +87,7 @@ def _temporary(folder):
     try:
         yield temp
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # mostly: it isn't there; else the first error is the one to be told
             os.unlink(temp)
 
 

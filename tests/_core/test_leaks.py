@@ -116,18 +116,17 @@ def test_ten_thousand_failures_leave_nothing(name):
                 continue
             raise AssertionError("nothing was raised")
 
-    held = (X, W, WIDE, ARRAY, NARROW, TEXT, FREED, X.record, X.dtype, X.shape, None)
-    slow = name in ("backward of many",)
+    held = (X, W, WIDE, ARRAY, NARROW, TEXT, FREED, X.record)          # no dtype: numpy.ones leaks references to it
     fail(200)
     gc.collect()
     gc.disable()
     try:
         before, pages = engine.bytes_in_use(), resident()
         counts = [sys.getrefcount(o) for o in held]
-        fail(CALLS // (1 + slow))
+        fail(CALLS)
         assert engine.bytes_in_use() == before
         after = [sys.getrefcount(o) for o in held]
-        assert max(abs(a - b) for a, b in zip(after[:-2], counts[:-2], strict=True)) <= 2
+        assert max(abs(a - b) for a, b in zip(after, counts, strict=True)) <= 2
         gc.collect()                     # tracebacks may be cycles: Python's, not ours
         assert resident() - pages < 2 << 20
     finally:
@@ -149,8 +148,10 @@ def test_a_failed_draw_leaves_the_stream():
     generator = cb.Generator(3)
     generator.uniform(5)
     state = generator.state
-    for call in (lambda: generator.uniform((-3,)), lambda: generator.normal(3, dtype="int64"), lambda: generator.integers(0, 5),
-                 lambda: generator.permutation(-2), lambda: generator.mask((2, -1), 0.5), lambda: generator.uniform(2**62),
+    for call in (lambda: generator.uniform((-3,)), lambda: generator.normal(3, dtype="int64"),
+                 lambda: generator.integers(0, 5),
+                 lambda: generator.permutation(-2), lambda: generator.mask((2, -1), 0.5),
+                 lambda: generator.uniform(2**62),
                  lambda: generator.uniform("a"), lambda: cb.dropout([1, 2], 0.5, rng=generator)):
         with pytest.raises((ValueError, TypeError, MemoryError)):
             call()

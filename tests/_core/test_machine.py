@@ -3,7 +3,16 @@
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 import cybackprop as cb
 from cybackprop._core import engine
@@ -53,10 +62,11 @@ UNARY = {
     "sin": (cb.sin, lambda x: (np.sin(x), lambda c: c * np.cos(x))),
     "sum": (cb.sum, lambda x: (x.sum(), lambda c: np.broadcast_to(c, x.shape))),
     "mean0": (lambda x: cb.mean(x, 0) if x.ndim else x + 0,
-              lambda x: (x.mean(0), lambda c: np.broadcast_to(c, x.shape) / x.shape[0]) if x.ndim else (x, lambda c: c)),
+              lambda x: (x.mean(0), lambda c: np.broadcast_to(c / len(x), x.shape)) if x.ndim else (x, lambda c: c)),
     "flat": (lambda x: x.reshape(-1), lambda x: (x.reshape(-1), lambda c: c.reshape(x.shape))),
     "T": (lambda x: x.T, lambda x: (x.T, lambda c: c.T)),
-    "flip": (lambda x: x[::-1] if x.ndim else x[...], lambda x: (x[::-1], lambda c: c[::-1]) if x.ndim else (x, lambda c: c)),
+    "flip": (lambda x: x[::-1] if x.ndim else x[...],
+             lambda x: (x[::-1], lambda c: c[::-1]) if x.ndim else (x, lambda c: c)),
 }
 BINARY = {
     "add": (lambda a, b: a + b, lambda a, b: (a + b, lambda c: c, lambda c: c)),

@@ -136,7 +136,7 @@ def run_all(function, n=10):
         try:
             barrier.wait()
             function(i)
-        except BaseException as error:   # noqa: BLE001, what a thread raises belongs to the test
+        except BaseException as error:   # what a thread raises belongs to the test
             errors.append(error)
 
     threads = [threading.Thread(target=body, args=(i,)) for i in range(n)]

@@ -51,7 +51,8 @@ def test_a_shared_part_that_was_freed_is_named():
     assert x.grad.tolist() == before
 
 
-@pytest.mark.parametrize("gradient", ([1.5, 0.0, -2.0], np.array([1.5, 0, -2]), (1.5, 0, -2), np.array([1.5, 0, -2], "f4")))
+@pytest.mark.parametrize("gradient", ([1.5, 0.0, -2.0], np.array([1.5, 0, -2]), (1.5, 0, -2),
+                                      np.array([1.5, 0, -2], "f4")))
 def test_cotangents_of_any_kind(gradient):
     x = leaf(1.0, 2.0, 3.0)
     (x * x).backward(gradient)
@@ -158,7 +159,7 @@ def test_no_grad_in_all_its_forms():
     assert y.tolist() == [3.0] and not y.requires_grad and not enabled
     assert not cb.no_grad()(lambda: x * 2)().requires_grad
     with pytest.raises(ZeroDivisionError), cb.no_grad():
-        1 / 0
+        divmod(1, 0)
     with pytest.raises(ZeroDivisionError):
         cb.no_grad(lambda: 1 / 0)()
     assert cb.is_grad_enabled() and (x * 2).requires_grad
@@ -184,7 +185,8 @@ def test_detach_cuts_and_shares():
 
 # ---- versions
 
-WRITES = {"mul": lambda w, x: w * x, "square": lambda w, x: cb.square(w), "matmul": lambda w, x: w @ x, "dense": lambda w, x: cb.dense(x, w),
+WRITES = {"mul": lambda w, x: w * x, "square": lambda w, x: cb.square(w), "matmul": lambda w, x: w @ x,
+          "dense": lambda w, x: cb.dense(x, w),
           "div": lambda w, x: x / w, "logsumexp": lambda w, x: cb.logsumexp(w, 1)}
 
 
@@ -225,7 +227,8 @@ def test_fan_out(n, rng):
 
 def test_both_operands_the_same(rng):
     a, g = rng.normal(size=(4, 4)), rng.normal(size=(4, 4))
-    for op, expected in ((lambda t: t * t, 2 * a * g), (lambda t: t + t, 2 * g), (lambda t: t - t, 0 * g), (lambda t: t / t, 0 * g),
+    for op, expected in ((lambda t: t * t, 2 * a * g), (lambda t: t + t, 2 * g), (lambda t: t - t, 0 * g),
+                         (lambda t: t / t, 0 * g),
                          (lambda t: t @ t, g @ a.T + a.T @ g), (lambda t: cb.where(g > 0, t, t), g),
                          (lambda t: cb.maximum(t, t), g), (lambda t: cb.concatenate([t, t])[2:6], np.roll(g, 2, 0)),
                          (lambda t: cb.dense(t, t), g @ a.T + a.T @ g)):

@@ -14,7 +14,8 @@ def leaf(*values):
     return cb.tensor(np.array(values), requires_grad=True)
 
 
-@pytest.mark.parametrize("make", (lambda: cb.Parameter([1.0, 2.0]), lambda: cb.Parameter(np.ones((2, 2)), requires_grad=False),
+@pytest.mark.parametrize("make", (lambda: cb.Parameter([1.0, 2.0]),
+                                  lambda: cb.Parameter(np.ones((2, 2)), requires_grad=False),
                                   lambda: leaf(1.0), lambda: cb.arange(3), lambda: cb.tensor([True, False]),
                                   lambda: cb.zeros((0, 3)), lambda: cb.tensor(2.5), lambda: leaf(1.0) * 2))
 @pytest.mark.parametrize("how", (lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy), ids=("pickle", "deepcopy"))
@@ -22,7 +23,8 @@ def test_copies(make, how):
     x = make()
     y = how(x)
     assert type(y) is type(x) and y.dtype == x.dtype and np.array_equal(y.numpy(), x.numpy())
-    assert y.is_leaf and y.requires_grad == (x.requires_grad and x.is_leaf) and not np.shares_memory(x.numpy(), y.numpy())
+    assert y.is_leaf and y.requires_grad == (x.requires_grad and x.is_leaf)
+    assert not np.shares_memory(x.numpy(), y.numpy())
     twice = how([x, x])
     assert twice[0] is twice[1]
 
@@ -65,7 +67,8 @@ def test_a_view_of_a_parameter_follows_it():
 def test_operators_from_the_left_give_tensors(other):
     t = cb.tensor([4.0, 5.0])
     a = np.asarray(other, "f4")
-    for y, expected in ((other * t, a * [4, 5]), (other - t, a - [4, 5]), (other / t, a / [4, 5]), (other ** t, a ** [4, 5]),
+    for y, expected in ((other * t, a * [4, 5]), (other - t, a - [4, 5]), (other / t, a / [4, 5]),
+                        (other ** t, a ** [4, 5]),
                         (t * other, a * [4, 5])):
         assert type(y) is cb.Tensor
         np.testing.assert_allclose(y.numpy(), expected, rtol=1e-6)

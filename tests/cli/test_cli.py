@@ -169,10 +169,11 @@ def test_config(run):
         assert key in out
 
 
-def test_plot(run, write_dataset):
+def test_plot(run, write_csv):
     pytest.importorskip("matplotlib")
-    write_dataset("iris")
-    code, out, err = run("train", "iris.csv", "--target", "target", "--plot", "curve.png", *QUICK)
+    name = "$\\price 数"  # neither mathematics nor in the font
+    write_csv("t.csv", ["x", name], [[x, x % 7 / 3] for x in range(50)])
+    code, out, err = run("train", "t.csv", "--target", name, "--plot", "curve.png", *QUICK)
     assert (code, err) == (0, "") and "curve.png" in out
     assert pathlib.Path("curve.png").read_bytes().startswith(b"\x89PNG\r\n")
 

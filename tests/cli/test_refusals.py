@@ -42,6 +42,7 @@ REFUSED = {
     "lr nan": ((*IRIS, "--lr", "nan"), "'nan' isn't a number above 0"),
     "diverging": (("train", "steep.csv", "--target", "y", "--lr", "1e30", "--optimizer", "sgd"), "diverged in epoch"),
     "no thread": ((*IRIS, "--threads", "0"), "0 is not in the range"),
+    "too many threads": ((*IRIS, "--threads", "99999999999"), "99999999999 is not in the range"),
     "unknown option": ((*IRIS, "--epoch", "3"), "--epoch"),
     "unknown command": (("tarin",), "tarin"),
     "out nowhere": ((*IRIS, "--out", "nowhere/m.safetensors"), "nowhere: No such file"),

@@ -255,6 +255,18 @@ def test_a_read_only_folder_is_named(tmp_path):
     assert caught.value.filename == str(tmp_path)
 
 
+def test_a_read_only_file_system_is_named_by_its_folder(tmp_path, monkeypatch):
+    def fail(path, *_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(atomic.os, "open", fail)
+    monkeypatch.setattr(atomic.os, "unlink", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EROFS)) as caught:
+        check_writable(tmp_path / "f")
+    monkeypatch.undo()
+    assert caught.value.filename == str(tmp_path)
+
+
 def test_check_leaves_everything_as_it_is(tmp_path):
     (tmp_path / "f").write_bytes(b"old")
     check_writable(tmp_path / "f")

@@ -199,7 +199,7 @@ def test_what_has_no_probabilities_has_no_loss(x, target):
     assert math.isnan(nn.cross_entropy(cb.tensor(x), target).item())
 
 
-@pytest.mark.parametrize("x", [0.5, 5.0, 20.0, 40.0, 90.0])
+@pytest.mark.parametrize("x", [0.5, 5.0, 20.0, 40.0, 80.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bce_is_as_exact_for_zeros_as_for_ones(x, dtype):
     """softplus(-x) on either side: a confident right answer keeps its loss and its gradient."""

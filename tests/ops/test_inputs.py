@@ -1,4 +1,4 @@
-"""What may come in: any layout, byte order, alignment and protection; the promotion table; nothing is written or shared."""
+"""What may come in: any layout, byte order, alignment and protection; the promotion table; nothing is written."""
 
 import ctypes
 import hashlib
@@ -58,7 +58,8 @@ READS = {
     "where": lambda x: cb.where(x == x, x, 0),
     "take": lambda x: cb.take(x, np.arange(len(x))),
     "grad": lambda x: cb.grad(lambda t: cb.sum(t * t) / 2)(x),
-    "grad setter": lambda x: (lambda t: (setattr(t, "grad", x), t.grad)[1])(cb.zeros(x.shape, x.dtype.newbyteorder("="))),
+    "grad setter": lambda x: (lambda t: (setattr(t, "grad", x), t.grad)[1])(cb.zeros(x.shape,
+                                                                                     x.dtype.newbyteorder("="))),
     "cotangent": lambda x: (lambda t: ((t + 0).backward(x), t.grad)[1])(
         cb.tensor(np.zeros(x.shape, x.dtype.newbyteorder("=")), requires_grad=True)),
     "tangent": lambda x: cb.jvp(lambda t: t * 1, (np.zeros(x.shape, x.dtype.newbyteorder("=")),), (x,))[1],
@@ -120,7 +121,8 @@ def test_one_array_as_everything_at_once():
 # ---- what becomes of which dtype: float32 and float64 stay, everything else by this table
 
 COMES_IN_AS = {"float16": "float32", "float32": "float32", "float64": "float64", ">f4": "float32", ">f8": "float64",
-               "int8": "int64", "uint8": "int64", "int16": "int64", "uint16": "int64", "int32": "int64", "uint32": "int64",
+               "int8": "int64", "uint8": "int64", "int16": "int64", "uint16": "int64", "int32": "int64",
+               "uint32": "int64",
                "int64": "int64", ">i2": "int64", "bool": "bool"}
 REFUSED = ("uint64", "complex64", "complex128", "longdouble", "object", "U3", "S3", "datetime64[s]", "V4")
 
@@ -158,7 +160,8 @@ def test_dtypes_without_a_tensor(dtype):
                 act()
 
 
-@pytest.mark.parametrize("data, dtype", [(1, "int64"), (1.0, "float32"), (True, "bool"), ([1, 2.5], "float32"), ([], "float32"),
+@pytest.mark.parametrize("data, dtype", [(1, "int64"), (1.0, "float32"), (True, "bool"), ([1, 2.5], "float32"),
+                                         ([], "float32"),
                                          ([[True], [False]], "bool"), ((1, 2), "int64"), (range(3), "int64"),
                                          (np.float32(2), "float32"), (np.float64(2), "float64")], ids=str)
 def test_python_data(data, dtype):
@@ -176,7 +179,8 @@ def test_buffers_keep_their_dtype():
 @pytest.mark.parametrize("other", ("float16", "float32", "float64", "int8", "int64", "uint64", "bool", ">f8"))
 def test_arrays_are_cast_to_the_tensor_they_meet(tensor, other):
     t, a = cb.ones(3, dtype=tensor), np.ones(3).astype(other)
-    for y in (t + a, a + t, t * a.tolist(), a / t, t - 1, 2 ** t, cb.maximum(a, t), cb.where([True] * 3, a, t), t @ a, a @ t,
+    for y in (t + a, a + t, t * a.tolist(), a / t, t - 1, 2 ** t, cb.maximum(a, t), cb.where([True] * 3, a, t), t @ a,
+              a @ t,
               cb.concatenate([a, t]), cb.stack([t, a]), cb.atan2(t, a)):
         assert type(y) is cb.Tensor and y.dtype == tensor
     assert (a < t).dtype == "bool"

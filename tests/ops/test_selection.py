@@ -69,13 +69,14 @@ def test_sums_of_nothing():
 
 
 @FLOATS
-@pytest.mark.parametrize("row", ([1e4, -1e4, 0], [INF, 0, 1], [-INF, -INF, 2], [-INF, -INF, -INF], [5, 5, 5], [NAN, 0, 1],
+@pytest.mark.parametrize("row", ([1e4, -1e4, 0], [INF, 0, 1], [-INF, -INF, 2], [-INF, -INF, -INF], [5, 5, 5],
+                                 [NAN, 0, 1],
                                  [-1e4, -1e4 + 1, -1e4]), ids=str)
 def test_extreme_logits(row, dtype, quiet):
     """SciPy says what the functions are there."""
     x = np.array([row, [0.5, -1, 2]], dtype)
     wide = x.astype("float64")
-    bound = dict(rtol=2e-6 if dtype == "float32" else 1e-14, atol=1e-30)
+    bound = {"rtol": 2e-6 if dtype == "float32" else 1e-14, "atol": 1e-30}
     np.testing.assert_allclose(cb.softmax(x).numpy(), scipy.special.softmax(wide, -1), **bound)
     np.testing.assert_allclose(cb.logsumexp(x, axis=-1).numpy(), scipy.special.logsumexp(wide, -1), **bound)
     if np.isfinite(row).all():
@@ -128,7 +129,8 @@ def test_dropout(p, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", ("float32", "float64", "int64", "bool"))
-@pytest.mark.parametrize("shapes", (((7,), (7,), (7,)), ((3, 1), (), (4,)), ((), (5,), ()), ((), (), ()), ((0,), (1,), ())))
+@pytest.mark.parametrize("shapes", (((7,), (7,), (7,)), ((3, 1), (), (4,)), ((), (5,), ()), ((), (), ()),
+                                    ((0,), (1,), ())))
 def test_where_on_every_dtype(dtype, shapes, rng):
     c = rng.random(shapes[0]) < 0.5
     a, b = (rng.integers(0, 2, size=s).astype(dtype) for s in shapes[1:])

@@ -57,7 +57,7 @@ def adam(w, g, s, h, t, decoupled=False):
 
 adamw = functools.partial(adam, decoupled=True)
 
-BASE = dict(scale=1.0, lr=0.05, weight_decay=0.0)
+BASE = {"scale": 1.0, "lr": 0.05, "weight_decay": 0.0}
 ADAM = dict(BASE, beta1=0.9, beta2=0.99, eps=1e-8, amsgrad=False)
 RMS = dict(BASE, alpha=0.9, eps=1e-8, centered=False)
 # row, rule, hyper-parameters, which moments are there, the names of the rule's state beside them
@@ -71,21 +71,24 @@ CASES = [
     ("rmsprop", rmsprop, dict(RMS, weight_decay=0.1, eps=0.3), [1, 0, 0], ["v", "mean", "buf"]),
     ("rmsprop", rmsprop, dict(RMS, centered=True, eps=1e-3), [1, 1, 0], ["v", "mean", "buf"]),
     ("rmsprop", rmsprop, dict(RMS, momentum=0.9), [1, 0, 1], ["v", "mean", "buf"]),
-    ("rmsprop", rmsprop, dict(RMS, momentum=0.9, centered=True, eps=1e-2, scale=0.5, weight_decay=0.1), [1, 1, 1], ["v", "mean", "buf"]),
+    ("rmsprop", rmsprop, dict(RMS, momentum=0.9, centered=True, eps=1e-2, scale=0.5, weight_decay=0.1), [1, 1, 1],
+     ["v", "mean", "buf"]),
     ("adagrad", adagrad, dict(BASE, eps=1e-10, lr_decay=0), [1], ["sum"]),
     ("adagrad", adagrad, dict(BASE, eps=0.2, lr_decay=0.05, weight_decay=0.1, scale=0.5), [1], ["sum"]),
     ("adam", adam, ADAM, [1, 1, 0], ["m", "v", "max"]),
     ("adam", adam, dict(ADAM, weight_decay=0.1, eps=0.1, scale=0.5), [1, 1, 0], ["m", "v", "max"]),
     ("adam", adam, dict(ADAM, amsgrad=True, beta2=0.5), [1, 1, 1], ["m", "v", "max"]),
     ("adamw", adamw, dict(ADAM, weight_decay=0.3), [1, 1, 0], ["m", "v", "max"]),
-    ("adamw", adamw, dict(ADAM, weight_decay=0.3, amsgrad=True, beta2=0.5, scale=2.0, eps=1e-2), [1, 1, 1], ["m", "v", "max"]),
+    ("adamw", adamw, dict(ADAM, weight_decay=0.3, amsgrad=True, beta2=0.5, scale=2.0, eps=1e-2), [1, 1, 1],
+     ["m", "v", "max"]),
 ]
-each_case = pytest.mark.parametrize("name, rule, hyper, switches, states", CASES, ids=[f"{c[0]}-{i}" for i, c in enumerate(CASES)])
+each_case = pytest.mark.parametrize("name, rule, hyper, switches, states", CASES,
+                                    ids=[f"{c[0]}-{i}" for i, c in enumerate(CASES)])
 
 
 def kernel_values(hyper, t):
     """What the caller of the row computes in double."""
-    h = dict(hyper, first=t == 1)
+    h = {**hyper, "first": t == 1}
     if "beta1" in h:
         h["bc1"], h["bc2"] = 1 - h["beta1"] ** t, 1 - h["beta2"] ** t
     if "lr_decay" in h:
@@ -146,8 +149,9 @@ def test_an_element_does_not_depend_on_its_place(name, rule, hyper, switches, st
 def test_moments_of_dead_units_do_not_sink_into_subnormals(name, rule, hyper, switches, states, dtype, target):
     hyper = dict(hyper, weight_decay=0.0)
     w, m = cb.Parameter(np.full(19, 0.5, dtype)), moments_for(switches, 19, dtype)
-    for t, gradient in enumerate([1e-3] + [0.0] * 400 + [1e-25, -1e-32, 5e-39], 1):
-        w.grad = np.full(19, gradient, dtype)
+    for t, gradient in enumerate([1e-13] + [0.0] * 1000 + [1e-25, -1e-32, 5e-39], 1):     # 0.9^1000 is 1e-46
+        if gradient != 0 or t == 2:
+            w.grad = np.full(19, gradient, dtype)
         step(name, [w], m, kernel_values(hyper, t))
     for moment in (x[0].numpy() for x in m if x is not None):
         assert np.all((moment == 0) | (np.abs(moment) >= TINY))

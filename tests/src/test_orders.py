@@ -64,7 +64,8 @@ def short_numbers(shape, dtype, rng):
 
 def outer_sum(a, b, groups=True):
     """a^T b: the sum over rows of outer products, in the order of the rows."""
-    return groups_sum([a[k][:, None] * b[k] for k in range(len(a))], np.zeros((a.shape[1], b.shape[1]), a.dtype), groups)
+    terms = [a[k][:, None] * b[k] for k in range(len(a))]
+    return groups_sum(terms, np.zeros((a.shape[1], b.shape[1]), a.dtype), groups)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -45,11 +45,11 @@ def word(key, position, kind):
 
 
 DRAWS = {                                        # kind -> (key, offset, n) -> array
-    **{f"{kind} {dtype}": lambda key, offset, n, kind=kind, dtype=dtype: engine.raw_random(kind, key, offset, n, dtype).numpy()
-       for kind in ("uniform", "normal") for dtype in DTYPES},
+    **{f"{k} {dtype}": lambda key, offset, n, k=k, dtype=dtype: engine.raw_random(k, key, offset, n, dtype).numpy()
+       for k in ("uniform", "normal") for dtype in DTYPES},
     "mask": lambda key, offset, n: engine.raw_mask(key, offset, n, 0.3).numpy(),
     "integers": lambda key, offset, n: engine.raw_integers(key, offset, n, 10).numpy(),
-    "large integers": lambda key, offset, n: engine.raw_integers(key, offset, n, 3 * 2 ** 61).numpy(),   # a quarter retried
+    "retried integers": lambda key, offset, n: engine.raw_integers(key, offset, n, 3 * 2 ** 61).numpy(),
 }
 
 
@@ -65,7 +65,8 @@ def test_the_engine_gives_the_reference(key, offset):
     words = [word(key, offset + i, UNIFORM) for i in range(n)]
     wide = engine.raw_random("uniform", key, offset, n, "float64").numpy()
     assert wide.tolist() == [(w >> 11) / 2 ** 53 for w in words]
-    assert engine.raw_random("uniform", key, offset, n, "float32").numpy().tolist() == [(w >> 40) / 2 ** 24 for w in words]
+    narrow = engine.raw_random("uniform", key, offset, n, "float32").numpy()
+    assert narrow.tolist() == [(w >> 40) / 2 ** 24 for w in words]
     kept = [block(key, (offset + i) // 4, MASK)[(offset + i) % 4] >= int(0.3 * 2 ** 32) for i in range(n)]
     assert engine.raw_mask(key, offset, n, 0.3).tolist() == kept
     assert engine.raw_integers(key, offset, n, 10).tolist() == [word(key, offset + i, BELOW) % 10 for i in range(n)]
@@ -183,7 +184,7 @@ def test_generators_are_their_state():
     cb.seed(5)
     assert cb.default_rng().uniform(3).tolist() == first == cb.Generator(5).uniform(3).tolist()
     low = cb.Generator(1).uniform(1000, -2.0, 3.0, dtype="float64").numpy()
-    assert -2 <= low.min() and low.max() < 3
+    assert low.min() >= -2 and low.max() < 3
 
 
 @pytest.mark.parametrize("call, words", [(lambda g: g.integers(0), "bound is 0"), (lambda g: g.permutation(-1), "-1"),

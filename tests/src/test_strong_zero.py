@@ -32,7 +32,7 @@ HESSIANS = [
     ("least squares at an exact fit", lambda x: cb.sum(cb.square(A.astype(x.dtype) @ x - (A @ FIT).astype(x.dtype))),
      FIT, 2 * A.T @ A),
     ("relu(sqrt(x) - 1)^2 at 0", lambda x: cb.sum(cb.relu(cb.sqrt(x) - 1) ** 2), [0.0], [[0.0]]),
-    ("relu(sqrt(x) - 1) * the same", lambda x: cb.sum(cb.relu(cb.sqrt(x) - 1) * cb.relu(cb.sqrt(x) - 1)), [0.0], [[0.0]]),
+    ("relu(sqrt(x) - 1) twice", lambda x: cb.sum(cb.relu(cb.sqrt(x) - 1) * cb.relu(cb.sqrt(x) - 1)), [0.0], [[0.0]]),
     ("where(x > 0, x log x, 0)", lambda x: cb.sum(cb.where(x > 0, x * cb.log(x), 0)), [0.0, 2.0, -3.0],
      np.diag([0, 0.5, 0])),
     ("clip(1 / x)^2 at 0", lambda x: cb.sum(cb.clip(1 / x, -1, 1) ** 2), [0.0, 2.0], np.diag([0, 6 / 16])),
@@ -56,7 +56,8 @@ DEAD = [
     ("maximum(log(x), 0)", lambda x: cb.maximum(cb.log(x), 0.0), [0.0, 4.0], [0, 0.25]),
     ("minimum(1 / x, 5)", lambda x: cb.minimum(1 / x, 5.0), [0.0, 2.0], [0, -0.25]),
     ("hard_tanh(1 / x)", lambda x: cb.hard_tanh(1 / x), [0.0, 2.0], [0, -0.25]),
-    ("0 * log(x), g zero", lambda x: cb.where(x == 0, 0, cb.ones_like(x)) * cb.where(x > 0, cb.log(x), 0), [0.0, 2.0], [0, 0.5]),
+    ("(x != 0) * where(x > 0, log(x), 0)",
+     lambda x: cb.where(x == 0, 0, cb.ones_like(x)) * cb.where(x > 0, cb.log(x), 0), [0.0, 2.0], [0, 0.5]),
 ]
 
 

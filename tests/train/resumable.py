@@ -1,0 +1,78 @@
+"""A run with everything that must survive a save: `python resumable.py SAVED RESULT OPTIMIZER PATIENCE` finishes it.
+
+3 epochs of 7 batches, the last of them ragged; dropout from a generator of its own and from the process's default one.
+"""
+
+import pickle
+import sys
+
+import numpy as np
+
+import cybackprop as cb
+from cybackprop import nn, optim, train
+
+EPOCHS, BATCHES, SIZE = 3, 7, 8
+OPTIMIZERS = {
+    "adam": lambda p: optim.Adam(p, lr=0.05, amsgrad=True, weight_decay=0.01),
+    "sgd": lambda p: optim.SGD(p, lr=0.4, momentum=0.9, nesterov=True),
+    "rough": lambda p: optim.SGD(p, lr=4.0),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.02, centered=True),
+}
+
+
+def data():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(BATCHES * SIZE - 3 + 20, 6))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int) + (X[:, 2] > 1) + rng.integers(0, 2, len(X)) * (rng.random(len(X)) < 0.3)
+    return (X[20:], y[20:] % 3), (X[:20], y[:20] % 3)
+
+
+def parts(optimizer, seed=None):
+    """Model, optimizer and schedule; without a seed the first values are arbitrary."""
+    rng = cb.Generator(np.random.SeedSequence().entropy % 2 ** 63 if seed is None else seed)
+    model = nn.Sequential(nn.Dense(6, 16, activation="relu", rng=rng), nn.Dropout(0.3, rng=rng.spawn()),
+                          nn.Dense(16, 8, activation="tanh", rng=rng), nn.Dropout(0.2), nn.Dense(8, 3, rng=rng))
+    opt = OPTIMIZERS[optimizer](model.parameters())
+    return model, opt, optim.WarmupLR(opt, 1, 0.5, after=lambda o: optim.CosineLR(o, 3))
+
+
+def new(optimizer):
+    model, opt, schedule = parts(optimizer, 11)
+    cb.seed(5)
+    return train.Trainer(model, "cross_entropy", opt, seed=7, metrics=["accuracy"], schedule=schedule)
+
+
+def loaded(path, optimizer):
+    model, opt, schedule = parts(optimizer)
+    return train.Trainer.load(path, model, "cross_entropy", opt, metrics=["accuracy"], schedule=schedule)
+
+
+def fit(trainer, patience, max_steps=None):
+    (X, y), validation = data()
+    stopper = train.EarlyStopping(patience=patience)
+    trainer.fit(X, y, epochs=EPOCHS, batch_size=SIZE, validation_data=validation, callbacks=[stopper],
+                max_steps=max_steps)
+    return stopper
+
+
+def everything(trainer, stopper):
+    """All that must be equal, to the bit; the speed is not."""
+    history = {k: v for k, v in trainer.history.history.items() if k != "examples_per_second"}
+    return {
+        "parameters": {k: v.tobytes() for k, v in trainer.model.state_dict().items()},
+        "optimizer": [[None if m is None else m.tobytes() for m in v]
+                      for v in trainer.optimizer.state_dict()["moments"].values()],
+        "steps": trainer.optimizer.state_dict()["steps"], "groups": str(trainer.optimizer.state_dict()["groups"]),
+        "schedule": trainer.schedule.state_dict(), "history": (trainer.history.epoch, history),
+        "counters": (trainer.step, trainer.epochs, trainer.unfinished), "order": tuple(trainer.rng.state),
+        "dropout": tuple(trainer.model.layers[1].rng.state), "default": tuple(cb.default_rng().state),
+        "stopper": {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in stopper.state_dict().items()},
+        "predictions": trainer.predict(data()[1][0]).tobytes(),
+    }
+
+
+if __name__ == "__main__":
+    saved, result, name, wait = sys.argv[1:]
+    trainer = loaded(saved, name)
+    with open(result, "wb") as file:
+        pickle.dump(everything(trainer, fit(trainer, int(wait))), file)
