@@ -27,7 +27,7 @@ PER_TARGET = ["dense", "elementwise", "gemm", "optim", "reduce", "softmax", "tab
 ONCE = sorted({Path(p).stem for p in glob("src/*.c")} - set(PER_TARGET))
 
 COMMON = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden",
-          "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror"]
+          "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror"]
 MSVC = ["/std:c11", "/O2", "/fp:precise"]
 TARGETS = {"base": []}
 if X86:
@@ -78,7 +78,8 @@ class BuildModules(build_ext):
     def build_extensions(self):
         if self.compiler.compiler_type != "msvc":
             for extension in self.extensions:
-                extension.extra_compile_args += ["-O2", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-unused-function"]
+                extension.extra_compile_args += ["-Os" if extension.name.endswith("views") else "-O2", "-fvisibility=hidden",
+                                                 "-fno-asynchronous-unwind-tables", "-ffp-contract=off", "-Wno-unused-function"]
                 if sys.platform.startswith("linux"):
                     extension.extra_compile_args += ["-g0"] if not SANITIZE else SANITIZER
                     extension.extra_link_args += ["-Wl,--as-needed", "-pthread"]

@@ -19,7 +19,7 @@ def check(networks, peers, out):
                  for name, other in curves.items() if name != "ours"}
         equal = all(difference <= TOLERANCE for difference, _ in worst.values())      # NaN is not equal
         fine &= equal
-        rows.append([network.name, len(ours), f"{ours[0]:.4f}", f"{ours[-1]:.4f}",
+        rows.append([f"{network.name} {network.shape} b{network.batch}", len(ours), f"{ours[0]:.4f}", f"{ours[-1]:.4f}",
                      *[f"{difference:.1e} at {i}" for difference, i in worst.values()], "equal" if equal else "DIFFER"])
         out.record("equal", network.name, "ours", "worst relative difference", max(d for d, _ in worst.values()))
     out.say(table(["network", "steps", "first loss", "last loss", *[f"from {n}" for n in peers if n != "ours"], ""],

@@ -23,11 +23,10 @@ def measure(networks, peers, out, share=1.0):
         for name, ratio in ratios.items():
             out.figures[f"grid.{network.name}.{name}"] = ratio
             out.record("grid", network.name, name, "times ours", ratio)
-        rows.append([f"{network.name} {network.shape} b{network.batch}", f"{network.mflop:,.3g}", *got.values(),
+        rows.append([network.name, f"{network.mflop:,.{0 if network.mflop >= 10 else 3}f}", *got.values(),
                      *[f"{ratio:.2f}" for ratio in ratios.values()],
                      f"{network.mflop * 1e3 / got['ours'].median:.1f}", f"{got['ours'].samples}"])
     others = [name for name in peers if name != "ours"]
-    out.say(table(["network, batch", "MFLOP", *peers, *[f"{n}/ours" for n in others], "GFLOP/s", "n"], rows))
+    out.say(table(["network", "MFLOP", *peers, *[f"{n}/ours" for n in others], "GFLOP/s", "n"], rows))
     lost = sum(float(row[len(peers) + 2 + i]) < 1 for row in rows for i in range(len(others)))
-    out.say(f"us a step: median [interquartile range] of n turns; ratio above 1: ours is faster; "
-            f"cells lost: {lost}")
+    out.say(f"us a step: median [interquartile range] of n turns; ratio above 1: ours is faster; lost: {lost}")

@@ -26,7 +26,7 @@ def measure(out, repeats, others=("torch",)):
         fresh(module)                    # the first one may write bytecode and read the disk
         numpy_ms, own_ms = zip(*[fresh(module) for _ in range(n)], strict=True)
         low, middle, high = statistics.quantiles(own_ms, n=4)
-        rows.append([module, f"{middle:.1f} [{high - low:.1f}]", f"{statistics.median(numpy_ms):.1f}", n])
+        rows.append([module, f"{middle:.1f} [{(high - low) / middle:.0%}]", f"{statistics.median(numpy_ms):.1f}", n])
         out.record("import", module, module, "ms beyond numpy", middle)
         if module == "cybackprop":
             out.figures["import.ms"] = middle

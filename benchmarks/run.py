@@ -79,8 +79,9 @@ def main():
         out.title("Import and wheel")
         importlib.import_module("imports").measure(out, 5 if options.quick else 20, () if options.quick else ("torch",))
     if timing.share() < 0.95:
-        out.say(f"\nNOTE: others used this core too; {timing.share():.0%} of it was ours.  "
-                + ("Ratios hold, microseconds do not; see --clock." if options.clock == "wall" else ""))
+        out.say(f"\nNOTE: others used this core too; {timing.share():.0%} of it was ours.")
+        if options.clock == "wall":
+            out.say("Ratios hold, microseconds do not: see --clock.")
     if out.figures:
         out.title("What was promised")
         promises(out)

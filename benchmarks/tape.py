@@ -26,8 +26,7 @@ def measure(out, samples):
         for name, m in got.items():
             out.measured(name, "tape", size, f"us a chain of {RECORDS} records", m)
             out.record("tape", size, name, "ns a record", ns[name])
-        rows.append([size, *[f"{x:,.0f} [{(m.high - m.low) * 1e3 / RECORDS:,.0f}]"
-                             for x, m in zip(ns.values(), got.values(), strict=True)],
+        rows.append([size, *[f"{x:,.0f} [{m.spread:.0%}]" for x, m in zip(ns.values(), got.values(), strict=True)],
                      f"{ns['torch'] / ns['ours']:.1f}", f"{ns['numpy fwd'] / ns['ours fwd']:.1f}"])
     out.say(table(["size", "ours", "torch", "ours forward", "numpy forward", "torch/ours", "numpy/ours fwd"], rows))
     out.say(f"ns a record: median [interquartile range] of chains of {RECORDS}; ours and torch record, sweep and free,")

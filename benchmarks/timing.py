@@ -22,8 +22,12 @@ class Measured:
     samples: int
 
     def __str__(self):
-        digits = 1 if self.median < 1000 else 0
-        return f"{self.median:,.{digits}f} [{self.high - self.low:,.{digits}f}]"
+        return f"{self.median:,.{1 if self.median < 1000 else 0}f} [{self.spread:.0%}]"
+
+    @property
+    def spread(self):
+        """Interquartile range as a share of the median."""
+        return (self.high - self.low) / self.median
 
 
 def alternate(candidates, samples):

@@ -17,6 +17,9 @@
 /* a function, not a macro: both branches are evaluated, so that a loop of it is a blend */
 static inline T where(int c, T a, T b) { return c ? a : b; }
 
+/* 0 where either is exactly 0: the slope of strong_mul with respect to its second argument */
+static inline T cbp_zero_mul(T a, T b) { return (a == 0) | (b == 0) ? 0 : a * b; }
+
 /* strong_mul(g, df) as the design has it: a df that is where(k, a, b) selects between products; a literal 0 gives 0,
  * a literal 1 gives g.  CBP_IS_where turns a leading `where` into a probe that shifts the argument list by one. */
 #define LITERAL(text, digit) (sizeof(#text) == 2 && (#text)[0] == digit)
@@ -32,6 +35,31 @@ static inline T where(int c, T a, T b) { return c ? a : b; }
 #define P1(n0, d0) const T n0 = K(p[0]);
 #define P2(n0, d0, n1, d1) const T n0 = K(p[0]), n1 = K(p[1]);
 
+/* sin and cos of large arguments are right only in their slow, scalar form (vmath_trig.h).  A block with such an element
+ * takes it throughout: the same text, with the names standing for the slow functions, the same bits elsewhere. */
+enum { BLOCK = 256 };                     /* elements: a few lines of L1, and calls of a row cost little beside it */
+#define IS_TRIG(text) (__builtin_strstr(text, "cbp_sin(") != NULL || __builtin_strstr(text, "cbp_cos(") != NULL)
+#define SLOW_TRIG T (*const cbp_sin)(T) = cbp_sin_large, (*const cbp_cos)(T) = cbp_cos_large; (void)cbp_sin, (void)cbp_cos;
+
+static int any_rare(ptrdiff_t n, const T *x)
+{
+    int rare = 0;
+    for (ptrdiff_t i = 0; i < n; i++) rare |= CBP_RARE_sin(x[i]);
+    return rare;
+}
+
+/* for i in [0, n): BODY, block by block where the text has a rare path */
+#define EACH(text, x_, BODY)                                                                                    \
+    const ptrdiff_t step = IS_TRIG(text) ? BLOCK : n;                                                           \
+    for (ptrdiff_t k = 0; k < n; k += step) {                                                                   \
+        const ptrdiff_t end = n - k < step ? n : k + step;                                                      \
+        if (IS_TRIG(text) && any_rare(end - k, x_ + k)) {                                                       \
+            SLOW_TRIG for (ptrdiff_t i = k; i < end; i++) { BODY }                                              \
+        } else {                                                                                                \
+            IVDEP for (ptrdiff_t i = k; i < end; i++) { BODY }                                                  \
+        }                                                                                                       \
+    }
+
 /* ---- one argument ---- */
 
 /* `keeps` brings exactly one name into the scope of df */
@@ -46,7 +74,7 @@ static inline T where(int c, T a, T b) { return c ? a : b; }
         T *y_ = y_v;                                                                                            \
         (void)p;                                                                                                \
         params                                                                                                  \
-        IVDEP for (ptrdiff_t i = 0; i < n; i++) { const T x = x_[i]; y_[i] = (f); }                             \
+        EACH(#f, x_, const T x = x_[i]; y_[i] = (f);)                                                           \
     }                                                                                                           \
     static void vjp_##name(ptrdiff_t n, const void *k_v, const void *g_v, void *d_v, const double *p)           \
     {                                                                                                           \
@@ -54,7 +82,7 @@ static inline T where(int c, T a, T b) { return c ? a : b; }
         T *d_ = d_v;                                                                                            \
         (void)p, (void)k_;                                                                                      \
         params                                                                                                  \
-        IVDEP for (ptrdiff_t i = 0; i < n; i++) { KEEP_##keeps const T g = g_[i]; d_[i] = APPLY(df); }          \
+        EACH(#df, k_, KEEP_##keeps const T g = g_[i]; d_[i] = APPLY(df);)                                       \
     }
 #define CBP_HELPER CBP_UNARY
 #include "unary.def"
@@ -99,7 +127,7 @@ const cbp_unary_vjp CBP_SYM(cbp_unary_vjp_table)[] = {
 
 #define CBP_BINARY(name, f, ka, da, kb, db, ...) FORWARD(name, f, T) SIDE(da_##name, ka, APPLY(da)) SIDE(db_##name, kb, APPLY(db))
 #define CBP_STRONG(name, f, ka, da, kb, db, ...) \
-    FORWARD(name, f, T) SIDE(da_##name, ka, APPLY(da)) SIDE(db_##name, kb, cbp_strong_mul(db, g))
+    FORWARD(name, f, T) SIDE(da_##name, ka, APPLY(da)) SIDE(db_##name, kb, cbp_zero_mul(db, g))
 #define CBP_COMPARE(name, f) FORWARD(name, f, uint8_t)
 #include "binary.def"
 #undef CBP_BINARY
@@ -126,8 +154,6 @@ const cbp_binary_vjp CBP_SYM(cbp_binary_db_table)[] = {
 };
 
 /* ---- what the rows share: added slopes, operands that are one number ---- */
-
-enum { BLOCK = 256 };                     /* elements: a few lines of L1, and calls of a row cost little beside it */
 
 static ptrdiff_t block_of(ptrdiff_t left) { return left < BLOCK ? left : BLOCK; }
 

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { PACK = CBP_PACK_BYTES / sizeof(T), AUX = CBP_AUX_BYTES / sizeof(T), KC = 2048 / sizeof(T), AUX_ROWS = 64, EPILOGUE = 1024,
+enum { PACK = CBP_PACK_BYTES / sizeof(T), AUX = CBP_AUX_BYTES / sizeof(T), KC = 2048 / sizeof(T), AUX_ROWS = 64, EPILOGUE = 1024, STREAM_BYTES = 8 << 20, STREAM_K = 4,
        P_TILES = 8, P_TILE = MR * KC + 16 };  /* 16: eight tiles written at once must not share a cache set */
 
 enum { SERIAL = PACK + AUX + P_TILES * P_TILE };       /* scratch of one thread, in elements */
@@ -138,10 +138,20 @@ static void run_packed(const cbp_product *x, T *panels)
 
 static void run_direct(const cbp_product *x)
 {
-    const int start = x->carry ? 2 : x->bias != NULL;
-    block b = {.q = x->q, .q_ld = x->q_ld, .n = x->N, .K = x->K, .c = x->c, .c_ld = x->c_ld, .add = x->add,
-               .init = start == 2 ? x->c : x->bias, .init_ld = start == 2 ? x->c_ld : 0};
-    sweep(x, &b, 0, x->M, 1, NULL);
+    block b = {.q_ld = x->q_ld, .n = x->N, .c = x->c, .c_ld = x->c_ld, .add = x->add};
+    /* NOTE: one or two rows read a matrix beyond L3 once, at the speed of memory: a few long rows at a time, c in L1, because
+     * a narrow column of a long matrix touches another page for every k. */
+    const int stream = x->M <= 2 && !x->add && x->K * x->N * (ptrdiff_t)sizeof(T) > STREAM_BYTES;
+    const ptrdiff_t step = stream ? STREAM_K : x->K;
+    do {
+        const int first = b.k0 == 0 && !x->carry;
+        b.q = x->q + b.k0 * x->q_ld;
+        b.K = min_of(step, x->K - b.k0);
+        b.init = first ? x->bias : x->c;
+        b.init_ld = first ? 0 : x->c_ld;
+        sweep(x, &b, 0, x->M, b.k0 + b.K == x->K, NULL);
+        b.k0 += b.K;
+    } while (b.k0 < x->K);
 }
 
 /* q may be read where it lies unless it has to be transposed, or its rows are long and read often. */
@@ -191,22 +201,26 @@ static int along_m_is_cheaper(const cbp_product *x)
     return along_m * 8 < along_n * 7 && x->K >= 4;
 }
 
-/* Rows in the lanes, transposed in registers. */
-static int lanes_fit(const cbp_product *x)
+/* Rows in the lanes, transposed in registers: whose rows, those of p (1), of q (2, NT only), or neither (0)? */
+static int lanes_side(const cbp_product *x)
 {
-    const ptrdiff_t rows = x->q_by_column ? x->N : x->M, J = x->q_by_column ? x->M : x->N;
-    return x->p_k == 1 && !x->carry && rows >= LANES_ROWS && J <= LANES_J && x->K >= V_QUAD;
+    if (x->p_k != 1 || x->carry || x->K < V_QUAD) return 0;
+    /* A block of VL rows costs about (N + 2) K + (12 N + 48) VL / 16 fma this way (measured), VL vectors(N) K along n. */
+    const ptrdiff_t gain = (VL * vectors(x->N) - x->N - 2) * x->K - (12 * x->N + 48) * VL / 16;
+    const int p = x->M >= LANES_ROWS && x->N <= LANES_J && gain > 0, q = x->q_by_column && x->N >= LANES_ROWS && x->M <= LANES_J;
+    return q && (!p || x->M <= x->N) ? 2 : p;
 }
 
-static void run_lanes(const cbp_product *x)
+static void run_lanes(const cbp_product *x, int side)
 {
     cbp_lanes t = {.K = x->K, .c = x->c, .add = x->add};
-    if (x->q_by_column) {                      /* NT, few rows */
+    if (side == 2) {
         t.M = x->N, t.x = x->q, t.x_ld = x->q_ld, t.s = x->p, t.s_k = 1, t.s_j = x->p_row;
         t.bias_i = x->bias, t.c_i = 1, t.c_j = x->c_ld;
         lanes[x->M - 1](&t);
-    } else {                                   /* NN, few columns */
-        t.M = x->M, t.x = x->p, t.x_ld = x->p_row, t.s = x->q, t.s_k = x->q_ld, t.s_j = 1;
+    } else {
+        t.M = x->M, t.x = x->p, t.x_ld = x->p_row, t.s = x->q;
+        t.s_k = x->q_by_column ? 1 : x->q_ld, t.s_j = x->q_by_column ? x->q_ld : 1;
         t.bias_j = x->bias, t.c_i = x->c_ld, t.c_j = 1;
         lanes[x->N - 1](&t);
     }
@@ -223,7 +237,8 @@ static void run_serial(const cbp_product *x, void *scratch)
         run_direct(&y);
         return;
     }
-    if (lanes_fit(x)) run_lanes(x);
+    const int side = lanes_side(x);
+    if (side) run_lanes(x, side);
     else if (along_m_is_cheaper(x)) run_along_m(x, scratch);
     else run_along_n(x, scratch);
 }

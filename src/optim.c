@@ -11,12 +11,9 @@
 
 /* x, but 0 for what would only slow the arithmetic down; NaN stays */
 static inline T cbp_flush(T x) { return cbp_abs(x) < K(TINY) ? 0 : x; }
-/* x * x, likewise.  Selected before the product: a vector computes it for every lane, and a subnormal one is slow. */
-static inline T cbp_square(T x)
-{
-    x = cbp_abs(x) < K(1e-15) ? 0 : x;
-    return x * x;
-}
+/* x * x, likewise.  A vector computes the product in every lane, and a subnormal one is slow, so the factor is selected, not
+ * the product; one of the two, since gcc folds the product of two equal selections back into a selection of products. */
+static inline T cbp_square(T x) { return x * (cbp_abs(x) < K(1e-15) ? 0 : x); }
 
 /* CAST_ALL(a, b, ...): const T a = h.a, b = h.b, ... */
 #define CAST(name) __attribute__((unused)) const T name = (T)h.name;

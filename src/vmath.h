@@ -4,8 +4,9 @@
  * same bits; the base build, without FMA, may differ in the last ones. No libm, no table, no state; a result depends
  * on its element alone. NaN gives NaN, +-0 keeps its sign under odd functions, subnormals are exact citizens.
  *
- * Worst errors found, in ulp: exp and log 1, expm1, log1p, sin, cos, erf, tanh, sigmoid, softplus 1.9, gelu, silu, mish,
- * gelu_tanh 2.4 (gelu in double 2.9), slopes of tanh, sigmoid, gelu 2.4, of silu, mish, gelu_tanh 4, through their zeros.
+ * Worst errors found (FMA), in ulp: exp, log 1; expm1, log1p, sin, cos, erf, tanh, sigmoid, softplus 1.9; gelu, silu,
+ * mish, gelu_tanh 2.4 (gelu in double 2.9); slopes of tanh, sigmoid, gelu 2.4, of silu, mish, gelu_tanh 4, all of them
+ * relative, through the zeros too.
  *
  * The one exception to "no rare path" is sin and cos: see vmath_trig.h.
  *

@@ -27,6 +27,7 @@ cdef str caller_place(int depth):
     return "" if frame is None else f" at {frame.f_code.co_filename}:{frame.f_lineno}"
 
 
+@cython.binding(False)
 cdef class Parameter(Tensor):
     """A tensor that is trained: a leaf that optimizers change in place, with a version counter.
 

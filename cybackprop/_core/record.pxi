@@ -46,6 +46,7 @@ cdef void drain() noexcept:
 @cython.final
 @cython.no_gc
 @cython.freelist(512)
+@cython.binding(False)
 cdef class Record:
     """One recorded operation: its row, what its derivative reads, and the records of its inputs.
 

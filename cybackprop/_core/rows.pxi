@@ -1,5 +1,6 @@
 # Rows: an operation as data.  Elementwise rows come from the C tables, structured ones from cybackprop.ops.
 
+@cython.binding(False)
 cdef class Row:
     """One operation of the table."""
 
@@ -42,6 +43,7 @@ cdef Row leaf_row = LeafRow()
 
 
 @cython.final
+@cython.binding(False)
 cdef class UnaryRow(Row):
     """A row of unary.def."""
     cdef readonly int place
@@ -78,6 +80,7 @@ cdef class UnaryRow(Row):
 
 
 @cython.final
+@cython.binding(False)
 cdef class BinaryRow(Row):
     """A row of binary.def."""
     cdef readonly int place

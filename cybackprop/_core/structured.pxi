@@ -1,6 +1,7 @@
 # Structured rows: forward and rules are given by cybackprop.ops as functions.
 
 @cython.final
+@cython.binding(False)
 cdef class StructuredRow(Row):
     """An op that is not elementwise.
 

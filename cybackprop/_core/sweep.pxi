@@ -9,6 +9,7 @@ cdef str wrong_cotangent(Record edge, cbp_array *c):
             f"{DTYPES[c.dtype]} elements, shape {array_shape(c)}, for {edge.size} {DTYPES[edge.dtype]} elements")
 
 
+@cython.binding(False)
 cdef class Sweep:
     """One walk from a tensor back to what it was made of.
 

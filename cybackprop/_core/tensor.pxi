@@ -17,6 +17,7 @@ def structure_changed():
 
 
 @cython.no_gc
+@cython.binding(False)                   # methods then refuse a self of another type
 @cython.freelist(512)
 cdef class Tensor:
     """An n-dimensional array of float32, float64, int64 or bool whose value never changes.
@@ -112,6 +113,10 @@ cdef class Tensor:
             if self.record.owner == <PyObject *>self:
                 self.record.owner = NULL
             self.record = None
+
+    @requires_grad.deleter
+    def requires_grad(self):
+        raise AttributeError("requires_grad can't be deleted; set it to False")
 
     @property
     def is_leaf(self):

@@ -211,6 +211,8 @@ def functional_call(model, params, *args, **kwargs):
     >>> cb.grad(loss)({"weight": cb.zeros((2, 1))})["weight"].tolist()
     [[1.0], [2.0]]
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"functional_call: a Module is needed, not {type(model).__name__}")
     own = dict(model.named_parameters())
     for name, value in params.items():
         if name not in own:

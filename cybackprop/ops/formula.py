@@ -11,9 +11,9 @@ from cybackprop.ops.movement import broadcast_to, sum_to
 from cybackprop.ops.selection import where
 from cybackprop.ops.creation import zeros_like
 
-strong_mul = binary_rows["strong_mul"]
+strong_mul, zero_mul = binary_rows["strong_mul"], binary_rows["zero_mul"]
 
-NAMESPACE = {"where": where, "strong_mul": strong_mul, "zeros_like": zeros_like, "K": float,
+NAMESPACE = {"where": where, "strong_mul": strong_mul, "zero_mul": zero_mul, "zeros_like": zeros_like, "K": float,
              **{f"cbp_{name}": row for name, row in (unary_rows | binary_rows).items()}}
 
 
@@ -31,7 +31,7 @@ def product_text(slope, strong=False):
             return "zeros_like(g)"
         if isinstance(node, ast.Constant) and node.value == 1:
             return "g"
-        return f"strong_mul({ast.unparse(node)}, g)" if strong else f"strong_mul(g, {ast.unparse(node)})"
+        return f"zero_mul({ast.unparse(node)}, g)" if strong else f"strong_mul(g, {ast.unparse(node)})"
 
     return source(ast.parse(slope, mode="eval").body)
 

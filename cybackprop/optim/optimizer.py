@@ -1,6 +1,7 @@
 """Optimizer: groups of parameters, their moments, and one call into the kernels a step."""
 
 import functools
+import operator
 
 import numpy as np
 
@@ -40,7 +41,11 @@ class Optimizer:
         self.steps = {}                  # id of parameter -> updates so far
         self.moments = {}                # id of parameter -> [Parameter or None, ...]
         self.hyper, self.moment_names, self.always = engine.optimizer_facts()[self.row]
-        for group in params if isinstance(params[0], dict) else [{"params": params}]:
+        groups = params if isinstance(params[0], dict) else [{"params": params}]
+        everything = [p for g in groups for p in ([g["params"]] if isinstance(g.get("params"), Parameter) else
+                                                  g.get("params", ())) if isinstance(p, Parameter)]
+        flatten(everything)              # one store for all groups
+        for group in groups:
             self.add_param_group(group)
 
     def add_param_group(self, group):
@@ -58,13 +63,11 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is there twice")
         group = {**self.defaults, **group, "params": members}
         self.check(group)
-        for dtype in ("float32", "float64"):
-            engine.flatten([p for p in members if p.dtype == dtype])
+        flatten(members)
         for p in members:
             self.steps[id(p)] = 0
             self.moments[id(p)] = self.new_moments(group, p)
-        for dtype in ("float32", "float64"):
-            engine.flatten([m for p in members if p.dtype == dtype for m in self.moments[id(p)] if m is not None])
+        flatten([m for p in members for m in self.moments[id(p)] if m is not None])
         self.param_groups.append(group)
 
     def check(self, group):
@@ -89,6 +92,7 @@ class Optimizer:
         """Update every parameter that has a gradient.  A failed call changes nothing."""
         calls, new_steps = [], {}
         for group in self.param_groups:
+            self._follow_switches(group)
             for (t, decays), members in self._buckets(group).items():
                 values = self.values(group, t)
                 if not decays and "weight_decay" in values:
@@ -98,6 +102,14 @@ class Optimizer:
                 calls.append((members, moments, [float(values[name]) for name in self.hyper]))
                 new_steps.update({id(p): t for p in members})
         engine.update(self.row, calls, self.steps, new_steps)
+
+    def _follow_switches(self, group):
+        """Options that turn a moment on may have changed: momentum from 0 to 0.9, say."""
+        on = [bool(group[s]) for s in self.switches]
+        for p in group["params"]:
+            if [m is not None for m in self.moments[id(p)][self.always:]] != on:
+                fresh, old = self.new_moments(group, p), self.moments[id(p)]
+                self.moments[id(p)] = [n if o is None or n is None else o for n, o in zip(fresh, old, strict=True)]
 
     def _buckets(self, group):
         """Parameters with a gradient by (their step, whether weight decay applies)."""
@@ -135,24 +147,41 @@ class Optimizer:
         if len(state["groups"]) != len(self.param_groups) or len(state["steps"]) != len(members):
             raise ValueError(f"load_state_dict: the state has {len(state['groups'])} groups and {len(state['steps'])} "
                              f"parameters, the optimizer {len(self.param_groups)} and {len(members)}")
-        todo = []
-        for i, name in enumerate(self.moment_names):
-            for p, value in zip(members, state["moments"][name], strict=True):
-                moment = self.moments[id(p)][i]
-                if (moment is None) != (value is None) or (value is not None and np.shape(value) != p.shape):
-                    raise ShapeError(f"load_state_dict: {name} does not fit a parameter of shape {p.shape}")
-                if value is not None:
-                    todo.append((moment, value))
-        for moment, value in todo:
-            moment.assign(value)
+        groups = []
         for group, options in zip(self.param_groups, state["groups"], strict=True):
-            group.update({k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
-        self.steps = {id(p): int(t) for p, t in zip(members, state["steps"], strict=True)}
+            unknown = [k for k in options if k not in self.defaults]
+            if unknown:
+                raise TypeError(f"load_state_dict: unknown options {unknown}; there are {list(self.defaults)}")
+            groups.append({**group, **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}})
+            self.check(groups[-1])
+        steps = {id(p): operator.index(t) for p, t in zip(members, state["steps"], strict=True)}
+        moments = {id(p): [self._checked(name, p, state["moments"][name][i]) for name in self.moment_names]
+                   for i, p in enumerate(members)}
+        flatten([m for ms in moments.values() for m in ms if m is not None])
+        for group, new in zip(self.param_groups, groups, strict=True):
+            group.update(new)
+        self.steps, self.moments = steps, moments
+
+    @staticmethod
+    def _checked(name, p, value):
+        """A moment of a parameter from its saved values; None where the rule had none."""
+        if value is None:
+            return None
+        value = np.asarray(value)
+        if value.shape != p.shape or value.dtype.kind not in "fiu":
+            raise ShapeError(f"load_state_dict: {name}, {value.dtype} {value.shape}, does not fit a parameter of shape {p.shape}")
+        return Parameter(value.astype(p.dtype), requires_grad=False)
 
     def __repr__(self):
         n = len(self.parameters())
         options = ", ".join(f"{k}={v}" for k, v in self.param_groups[0].items() if k != "params")
         return f"{type(self).__name__}({n} parameters, {options})"
+
+
+def flatten(parameters):
+    """Lay parameters into flat stores, one a dtype."""
+    for dtype in ("float32", "float64"):
+        engine.flatten([p for p in parameters if p.dtype == dtype])
 
 
 def by_own_names(what, options):

@@ -1,6 +1,7 @@
 """Learning rates that change with time: each is a formula of the step count, so its whole state is one integer."""
 
 import math
+import operator
 
 
 class Schedule:
@@ -37,7 +38,10 @@ class Schedule:
 
     def load_state_dict(self, state):
         """Take over what `state_dict` gave."""
-        self.t, self.base = int(state["t"]), list(state["base"])
+        base = [float(rate) for rate in state["base"]]
+        if len(base) != len(self.base):
+            raise ValueError(f"load_state_dict: {len(base)} base rates for {len(self.base)} groups")
+        self.t, self.base = operator.index(state["t"]), base
         self.apply()
 
 
@@ -96,7 +100,10 @@ class WarmupLR(Schedule):
         if total_iters < 1:
             raise ValueError(f"WarmupLR: total_iters is {total_iters}, it must be at least 1")
         self.total_iters, self.start_factor = total_iters, start_factor
+        rates = [group["lr"] for group in optimizer.param_groups]
         self.after = None if after is None else after(optimizer)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate           # the one that follows has set its own start
         super().__init__(optimizer)
 
     def factor(self, t, base):

@@ -108,6 +108,11 @@ class EarlyStopping(_Watcher):
         self.patience, self.restore_best = patience, restore_best
         self.waited, self.best_epoch, self.weights = 0, None, None
 
+    def on_train_begin(self, trainer):
+        """Start afresh, unless an unfinished run goes on."""
+        if not trainer.resuming:
+            self.best, self.waited, self.best_epoch, self.weights = None, 0, None, None
+
     def on_epoch_end(self, trainer, epoch, logs):
         """Count."""
         if self.better(logs):

@@ -1,6 +1,7 @@
 """A training run as one file: parameters, moments, counters, position, callbacks; exact to the bit."""
 
 import json
+import operator
 
 import numpy as np
 
@@ -8,8 +9,9 @@ from cybackprop.errors import ModelFileError
 from cybackprop.io import load_tensors, save_tensors
 
 KEY = "cybackprop.trainer"
-PARTS = ("parameters", "optimizer", "schedule", "rng", "generators", "history", "step", "epochs", "unfinished",
-         "plan_epoch", "batch", "order_at", "sum", "callbacks")
+PARTS = {"parameters": dict, "optimizer": dict, "schedule": dict | None, "rng": list, "generators": list, "history": dict,
+         "step": int, "epochs": int, "unfinished": bool, "plan_epoch": int, "batch": int, "order_at": list | None,
+         "sum": list, "callbacks": list}
 
 
 def split(prefix, tree, arrays):
@@ -52,9 +54,17 @@ def load(path):
         raise ModelFileError(f"{path} holds tensors but no training run; Trainer.save writes those")
     try:
         state = join(json.loads(metadata[KEY]), arrays)
-        missing = [name for name in PARTS if name not in state]
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        wrong = [name for name, kind in PARTS.items() if name not in state or not isinstance(state[name], kind)]
+        for pair in (state["rng"], state["order_at"] or state["rng"], *state["generators"]):
+            key, offset = map(operator.index, pair)
+        float(state["sum"][0]), operator.index(state["sum"][1])
+        epochs, logs = state["history"]["epoch"], state["history"]["history"]
+        if not all(isinstance(v, list) and len(v) == len(epochs) for v in logs.values()):
+            wrong.append("history")
+        wrong += [f"callback {i}" for i, c in enumerate(state["callbacks"]) if not isinstance(c, dict)]
+        wrong += [k for k in ("groups", "steps", "moments") if k not in state["optimizer"]]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{path} holds a damaged training run ({type(error).__name__}: {error})") from None
-    if missing or not isinstance(state, dict):
-        raise ModelFileError(f"{path} holds a damaged training run: {', '.join(missing)} missing")
+    if wrong:
+        raise ModelFileError(f"{path} holds a damaged training run: {', '.join(wrong)} missing or of another kind")
     return state

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from cybackprop._core.engine import no_grad, tensor
-from cybackprop.errors import ShapeError
+from cybackprop.errors import ModelFileError, ShapeError
 from cybackprop.nn.losses import LOSSES
 from cybackprop.ops.random import Generator, default_rng
 from cybackprop.train import checkpoint
@@ -60,6 +60,7 @@ class Trainer:
         self.stop_training = False
         self.step = 0                    # optimizer steps of all fits
         self.epochs = 0                  # finished epochs of all fits
+        self.resuming = False            # whether the current fit goes on with an unfinished one
         self.unfinished = False          # whether the last fit stopped before its epochs were over
         self._plan_epoch = 0             # epochs of the current plan that are over
         self._batch = 0                  # batches of the current epoch that are over
@@ -101,6 +102,7 @@ class Trainer:
         callbacks = [self.history, *callbacks]
         self._hand_over(callbacks)
         watchers = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+        self.resuming = self.unfinished
         self.stop_training, self.unfinished = False, True
         last = None if max_steps is None else self.step + max_steps
         for c in callbacks:
@@ -140,6 +142,8 @@ class Trainer:
             self._batch += 1
             for c in watchers:
                 c.on_batch_end(self, self.step, {"loss": loss})
+            if self.stop_training:
+                return False
         seconds = time.perf_counter() - began
         logs = {"loss": self._sum[0] / self._sum[1],
                 "examples_per_second": (n - first * batch_size) / max(seconds, 1e-9)}
@@ -249,15 +253,20 @@ class Trainer:
         """
         state = checkpoint.load(path)
         trainer = cls(model, loss, optimizer, seed, metrics, schedule)
-        before = model.state_dict()
+        if len(state["generators"]) != len(trainer._generators()) or (schedule is None) != (state["schedule"] is None):
+            raise ValueError(f"Trainer.load: {path} was saved with {len(state['generators']) - 1} generators in the model and "
+                             f"{'no' if state['schedule'] is None else 'a'} schedule; make model and schedule the same way")
+        before = model.state_dict(), None if schedule is None else schedule.state_dict()
         model.load_state_dict(state["parameters"])
         try:
+            if schedule is not None:
+                schedule.load_state_dict(state["schedule"])
             optimizer.load_state_dict(state["optimizer"])
-        except BaseException:
-            model.load_state_dict(before)
-            raise
-        if schedule is not None and state["schedule"] is not None:
-            schedule.load_state_dict(state["schedule"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            model.load_state_dict(before[0])
+            if schedule is not None:
+                schedule.load_state_dict(before[1])
+            raise ModelFileError(f"{path} does not fit this optimizer and schedule: {error}") from error
         trainer.rng.state = state["rng"]
         for generator, saved in zip(trainer._generators(), state["generators"], strict=True):
             generator.state = saved

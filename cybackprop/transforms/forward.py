@@ -3,7 +3,7 @@
 from cybackprop._core.engine import as_operands
 from cybackprop.errors import ShapeError
 from cybackprop.ops.registry import public
-from cybackprop.transforms.tree import flatten, unflatten
+from cybackprop.transforms.tree import flatten, leaves_like, unflatten
 from cybackprop.transforms.walks import Recording, differentiable, tensors
 
 
@@ -34,9 +34,7 @@ def jvp(fun, primals, tangents, has_aux=False):
     6.0
     """
     leaves, spec = flatten(tuple(primals))
-    directions, _ = flatten(tuple(tangents))
-    if len(leaves) != len(directions):
-        raise ShapeError(f"jvp: {len(leaves)} primals and {len(directions)} tangents")
+    directions = leaves_like(spec, tuple(tangents), "jvp: tangents")
     leaves = [differentiable(x, "jvp") for x in leaves]
     directions = [as_operands("jvp", x, t)[1] for x, t in zip(leaves, directions, strict=True)]
     for x, t in zip(leaves, directions, strict=True):

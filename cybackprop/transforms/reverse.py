@@ -6,7 +6,7 @@ import operator
 from cybackprop._core.engine import seed_cotangent
 from cybackprop.errors import ShapeError
 from cybackprop.ops.registry import public
-from cybackprop.transforms.tree import flatten, unflatten
+from cybackprop.transforms.tree import flatten, leaves_like, unflatten
 from cybackprop.transforms.walks import Recording, differentiable, tensors
 
 
@@ -132,9 +132,7 @@ def vjp(fun, *primals, has_aux=False):
     outputs = tensors(outputs, "vjp")
 
     def pull(cotangent):
-        given, _ = flatten(cotangent) if spec is not None else ([cotangent], None)
-        if len(given) != len(outputs):
-            raise ShapeError(f"vjp: {len(given)} cotangents for {len(outputs)} results")
+        given = leaves_like(spec, cotangent, "vjp: cotangents")
         linked = [(y, seed_cotangent(y, g, "vjp")) for y, g in zip(outputs, given, strict=True) if y.record is not None]
         return shape_like(recording.pull([y for y, _ in linked], [g for _, g in linked], retain=True))
 

@@ -1,5 +1,7 @@
 """Nested dicts, lists and tuples of tensors: take the leaves out, put others in."""
 
+from cybackprop.errors import ShapeError
+
 
 def flatten(tree):
     """The leaves, and what rebuilds the nest from as many others."""
@@ -15,6 +17,22 @@ def flatten(tree):
 def _is_numbers(tree):
     """A list of plain numbers is data for one tensor, not a nest."""
     return isinstance(tree, list) and all(isinstance(x, (int, float)) for x in tree) and len(tree) > 0
+
+
+def leaves_like(spec, tree, what):
+    """The parts of a nest at the places where another nest has leaves; a part may be a nested list of numbers."""
+    if spec is None:
+        return [tree]
+    kind, keys, children = spec
+    if kind == "dict":
+        if not isinstance(tree, dict) or list(tree) != keys:
+            raise ShapeError(f"{what}: a dict with the keys {keys} is needed")
+        parts = list(tree.values())
+    else:
+        if not isinstance(tree, (list, tuple)) or len(tree) != len(children):
+            raise ShapeError(f"{what}: {len(children)} parts are needed, as a {kind.__name__}")
+        parts = tree
+    return [leaf for part, (_, child) in zip(parts, children, strict=True) for leaf in leaves_like(child, part, what)]
 
 
 def unflatten(spec, leaves):

@@ -153,8 +153,9 @@ def test_moments_of_dead_units_do_not_sink_into_subnormals(name, rule, hyper, sw
         if gradient != 0 or t == 2:
             w.grad = np.full(19, gradient, dtype)
         step(name, [w], m, kernel_values(hyper, t))
-    for moment in (x[0].numpy() for x in m if x is not None):
-        assert np.all((moment == 0) | (np.abs(moment) >= TINY))
+        if t % 50 == 0 or t > 1000:
+            for moment in (x[0].numpy() for x in m if x is not None):
+                assert np.all((moment == 0) | (np.abs(moment) >= TINY)), t
     assert np.isfinite(w.numpy()).all()
 
 
