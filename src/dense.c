@@ -53,7 +53,7 @@ void CBP_SYM(cbp_dense_fwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x
 static const T *gradient_of_z(ptrdiff_t n, const void *kept, const void *g, int act, const double *p, void *gz)
 {
     if (act >= 0) {
-        CBP_SYM(cbp_unary_vjp_table)[act](n, kept, g, gz, p, 0);
+        CBP_SYM(cbp_unary_vjp_table)[act](n, kept, g, gz, p);
         return gz;
     }
     if (gz && gz != g && n > 0) memcpy(gz, g, (size_t)n * sizeof(T));

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "cybackprop"
 
 # a room may import from its own and from those before it
 ORDER = [{"errors", "_version"}, {"_core"}, {"io", "data"}, {"ops", "config", "kernels"}, {"transforms"},
-         {"nn", "optim", "testing"}, {"train"}, {"cli"}]
+         {"nn", "optim"}, {"train"}, {"cli"}]
 RANK = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
 
 

@@ -25,13 +25,14 @@ def active_target():
     return cbp_active[0].target.decode()
 
 
-def set_num_threads(int n):
+def set_num_threads(n):
     """Let kernels use at most n threads, the caller's included.
 
     Results do not depend on it.  Small work stays on one thread whatever n is.
     """
-    if n < 1:
-        raise ValueError(f"set_num_threads: {n} threads; at least 1 is needed")
+    n = operator.index(n)
+    if not 1 <= n <= 1024:
+        raise ValueError(f"set_num_threads: {n} threads; 1 to 1024 are possible")
     cbp_set_num_threads(n)
 
 

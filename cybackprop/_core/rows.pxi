@@ -50,6 +50,7 @@ cdef class UnaryRow(Row):
     cdef const cbp_unary_info *info
     cdef bint keeps_x, keeps_y
     cdef readonly tuple parameters       # ((name, default), ...)
+    cdef readonly dict facts             # what the table says, as text and numbers
 
     cdef int sweep(self, Record r, Sweep s) except -1:
         # forward: y = f(x)   so: dx = strong_mul(g, df(kept))
@@ -67,13 +68,6 @@ cdef class UnaryRow(Row):
             cbp_active[dx.dtype].unary_vjp[self.place](dx.size, kp, gp, dx.data, r.p)
         return 0
 
-    @property
-    def facts(self):
-        """What the table says, as a dict of text and numbers."""
-        cdef const cbp_unary_info *i = self.info
-        return dict(name=self.name, keeps=i.keeps.decode(), params=self.parameters, f=i.f.decode(), df=i.df.decode(),
-                    low=i.low, high=i.high, kinks=i.kinks.decode(), public=bool(i.is_public))
-
     def __call__(self, x, double p0=0.0, double p1=0.0):
         """Apply the row."""
         return unary(self, as_tensor(x, self.name), p0, p1)
@@ -88,6 +82,7 @@ cdef class BinaryRow(Row):
     cdef bint compares, keeps_y
     cdef bint keeps[2][2]                # keeps[side][operand]: the derivative of that side reads the operand
     cdef bint reads_y[2], is_one[2]
+    cdef readonly dict facts             # what the table says, as text and numbers
 
     cdef int sweep(self, Record r, Sweep s) except -1:
         # forward: y = f(a, b)   so: da = strong_mul(g, df/da), summed over the axes that were broadcast
@@ -132,14 +127,6 @@ cdef class BinaryRow(Row):
             dp += w.inner * w.itemsize
             next_walk(&w)
         return 0
-
-    @property
-    def facts(self):
-        """What the table says, as a dict of text and numbers."""
-        cdef const cbp_binary_info *i = self.info
-        return dict(name=self.name, f=i.f.decode(), keeps_a=i.keeps_a.decode(), da=i.da.decode(),
-                    keeps_b=i.keeps_b.decode(), db=i.db.decode(), a_low=i.a_low, a_high=i.a_high, b_low=i.b_low,
-                    b_high=i.b_high, ties=bool(i.ties), strong=bool(i.strong), compares=bool(i.compares))
 
     def __call__(self, a, b):
         """Apply the row."""
@@ -261,6 +248,9 @@ cdef UnaryRow make_unary(int i):
     row.keeps_x = row.info.keeps[0] == b"X"
     row.keeps_y = row.info.keeps[0] == b"Y"
     row.parameters = read_parameters(row.info.params.decode())
+    row.facts = dict(name=row.name, keeps=row.info.keeps.decode(), params=row.parameters, f=row.info.f.decode(),
+                     df=row.info.df.decode(), low=row.info.low, high=row.info.high, kinks=row.info.kinks.decode(),
+                     public=bool(row.info.is_public))
     return row
 
 
@@ -277,6 +267,10 @@ cdef BinaryRow make_binary(int i):
         row.keeps[side][1] = "B" in keeps
         row.reads_y[side] = "Y" in keeps
         row.is_one[side] = text == "1"
+    row.facts = dict(name=row.name, f=row.info.f.decode(), keeps_a=row.info.keeps_a.decode(), da=row.info.da.decode(),
+                     keeps_b=row.info.keeps_b.decode(), db=row.info.db.decode(), a_low=row.info.a_low,
+                     a_high=row.info.a_high, b_low=row.info.b_low, b_high=row.info.b_high, ties=bool(row.info.ties),
+                     strong=bool(row.info.strong), compares=bool(row.info.compares))
     return row
 
 

@@ -5,7 +5,6 @@ import errno
 import os
 import platform
 import re
-import secrets
 import stat
 import zlib
 
@@ -82,7 +81,7 @@ def _target(path):
 @contextlib.contextmanager
 def _temporary(folder):
     """A name in this folder; whatever happens, no file of that name is left."""
-    name = _TEMP_NAME.format(host=_host(), pid=os.getpid(), token=secrets.token_hex(6))
+    name = _TEMP_NAME.format(host=_host(), pid=os.getpid(), token=os.urandom(6).hex())
     temp = os.path.join(folder, name)
     try:
         yield temp

@@ -5,6 +5,7 @@ can be differentiated again.  Both give the same bits.
 """
 
 import ast
+import functools
 
 from cybackprop._core.engine import binary_rows, unary_rows
 from cybackprop.ops.movement import broadcast_to, sum_to
@@ -37,9 +38,13 @@ def product_text(slope, strong=False):
 
 
 def product(slope, names, strong=False):
-    """Compile a slope's text to a function of (g, *names)."""
-    return eval(f"lambda g, {', '.join(names)}: {product_text(slope, strong)}" if names
-                else f"lambda g: {product_text(slope, strong)}", NAMESPACE)
+    """A slope's text as a function of (g, *names), compiled when it is first called: imports stay cheap."""
+
+    @functools.cache
+    def compiled():
+        return eval(f"lambda {', '.join(['g', *names])}: {product_text(slope, strong)}", NAMESPACE)
+
+    return lambda *args: compiled()(*args)
 
 
 def add_unary_rules(row):

@@ -153,12 +153,14 @@ _dense = structured("dense", **_FACTS, keeps="x if w; w if x; y")
 _dense_z = structured("dense_z", **_FACTS, keeps="x; w; b")
 
 
+ACTIVATIONS = tuple(name for name, row in unary_rows.items() if row.facts["public"])
+
+
 def activation_row(activation):
     """The row behind the name of an activation; ValueError names those there are."""
     row = unary_rows.get(activation)
     if row is None or not row.facts["public"]:
-        names = ", ".join(name for name, r in unary_rows.items() if r.facts["public"])
-        raise ValueError(f"no activation is called {activation!r}; there are {names}, or pass a function")
+        raise ValueError(f"no activation is called {activation!r}; there are {', '.join(ACTIVATIONS)}, or pass a function")
     return row
 
 
