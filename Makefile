@@ -10,7 +10,7 @@ BENCH := .bench-env
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/installed  ## train on the digits that ship inside the package
+demo: $(VENV)/built  ## train on the digits that ship inside the package
 	$(BIN)/cybackprop train digits
 
 test: $(VENV)/test-tools  ## the whole suite
@@ -18,7 +18,7 @@ test: $(VENV)/test-tools  ## the whole suite
 
 check: $(VENV)/lint-tools  ## ruff, mypy, cython-lint, layering, table lint, vectorisation
 	$(BIN)/ruff check .
-	$(BIN)/cython-lint cybackprop
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint cybackprop
 	$(BIN)/mypy
 	$(BIN)/python tools/vectorised.py
 	$(BIN)/python -m pytest tests/test_layering.py tests/test_tables.py tests/test_stubs.py
@@ -32,12 +32,18 @@ $(VENV)/created:
 	$(BIN)/pip install -q "setuptools>=77" "cython>=3.1,<4"
 	@touch $@
 
-# an editable install: the checkout's Python files are the package, compiled modules are rebuilt when sources change
-$(VENV)/installed: $(VENV)/created $(SOURCES)
+# an editable install: the checkout's Python files are the package ...
+$(VENV)/installed: $(VENV)/created pyproject.toml
+	@echo "building the package (about a minute) ..."
 	$(BIN)/pip install -q --no-build-isolation -e ".[cli]"
+	@touch $@ $(VENV)/built
+
+# ... and its compiled modules are made anew when a source is newer
+$(VENV)/built: $(VENV)/installed $(SOURCES)
+	@[ -z "$$(find $(SOURCES) -newer $@)" ] || $(BIN)/python setup.py -q build_clib build_ext --inplace
 	@touch $@
 
-$(VENV)/test-tools: $(VENV)/installed pyproject.toml
+$(VENV)/test-tools: $(VENV)/built pyproject.toml
 	$(BIN)/pip install -q --group test
 	@touch $@
 
@@ -46,6 +52,7 @@ $(VENV)/lint-tools: $(VENV)/test-tools pyproject.toml
 	@touch $@
 
 wheel: $(VENV)/created  ## build a wheel into dist/
+	@rm -rf dist
 	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist .
 	@ls -l dist
 
@@ -60,11 +67,11 @@ $(BENCH)/installed: benchmarks/requirements.txt
 	$(BENCH)/bin/pip install -q -r benchmarks/requirements.txt
 	@touch $@
 
-bench: $(BENCH)/installed  ## one training step and the tape, beside torch and NumPy
-	$(BENCH)/bin/pip install -q .
+bench: $(BENCH)/installed wheel  ## one training step and the tape, beside torch and NumPy
+	$(BENCH)/bin/pip install -q --force-reinstall --no-deps dist/cybackprop-*.whl
 	$(BENCH)/bin/python benchmarks/run.py
 
-stubs: $(VENV)/installed  ## rewrite the type stubs from the rows
+stubs: $(VENV)/built  ## rewrite the type stubs from the rows
 	$(BIN)/python tools/stubs.py
 
 size:  ## lines by folder, and the sizes that are promised

@@ -92,8 +92,8 @@ class BuildModules(build_ext):
     def build_extensions(self):
         if self.compiler.compiler_type != "msvc":
             for extension in self.extensions:
-                extension.extra_compile_args += ["-Os", "-fvisibility=hidden",
-                                                 "-fno-asynchronous-unwind-tables", "-ffp-contract=off", "-Wno-unused-function"]
+                extension.extra_compile_args += ["-Os", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
+                                                 "-ffp-contract=off", "-Wno-unused-function"]
                 if sys.platform.startswith("linux"):
                     extension.extra_compile_args += ["-g0"] if not SANITIZE else SANITIZER
                     extension.extra_link_args += ["-Wl,--as-needed", "-pthread"]
@@ -109,7 +109,8 @@ def module(name):
 
 
 DIRECTIVES = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
-              "initializedcheck": False, "allow_none_for_extension_args": False, "embedsignature": True, "binding": True}
+              "initializedcheck": False, "allow_none_for_extension_args": False, "embedsignature": True,
+              "binding": True}
 
 modules = [module(Path(p).stem) for p in sorted(glob("cybackprop/_core/*.pyx"))]
 

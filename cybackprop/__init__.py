@@ -20,9 +20,9 @@ try:
 except ValueError as _error:
     raise ImportError(str(_error)) from None
 
-from cybackprop import config as _config  # noqa: E402, F401
-from cybackprop import nn, optim, train  # noqa: E402, F401
-from cybackprop import ops as _ops  # noqa: E402
-from cybackprop import transforms as _transforms  # noqa: E402, F401
+from cybackprop import config as _config  # noqa: F401
+from cybackprop import nn, optim, train  # noqa: F401
+from cybackprop import ops as _ops
+from cybackprop import transforms as _transforms  # noqa: F401
 
 globals().update(_ops.public_functions)

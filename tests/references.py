@@ -125,6 +125,7 @@ BINARY = {
     "minimum":       Binary(min, np.minimum),
     "atan2":         Binary(mpmath.atan2, np.arctan2),
     "strong_mul":    Binary(operator.mul, lambda a, b: np.where(a == 0, 0.0, a * b)),
+    "zero_mul":      Binary(operator.mul, lambda a, b: np.where((a == 0) | (b == 0), 0.0, a * b)),
     "equal":         Binary(operator.eq, np.equal),
     "not_equal":     Binary(operator.ne, np.not_equal),
     "less":          Binary(operator.lt, np.less),

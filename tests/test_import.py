@@ -14,7 +14,7 @@ def test_no_thread_is_started():
 
 
 def test_extras_are_not_imported():
-    extras = "click rich matplotlib sklearn scipy torch threadpoolctl cybackprop.cli".split()
+    extras = ["click", "rich", "matplotlib", "sklearn", "scipy", "torch", "threadpoolctl", "cybackprop.cli"]
     assert run(f"import cybackprop, sys; print([m for m in {extras} if m in sys.modules])") == "[]"
 
 

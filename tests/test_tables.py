@@ -16,7 +16,7 @@ from cybackprop.ops.registry import public_functions
 UNARY, BINARY = list(unary_rows.values()), list(binary_rows.values())
 NUMBER = r"-?(?:\d+(?:\.\d+)?|inf)"
 CALLS = {f"cbp_{name}" for name in unary_rows | binary_rows} | {"K", "where"}
-NODES = (ast.Expression, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.BitAnd, ast.UnaryOp, ast.USub, ast.Compare,
+NODES = (ast.Expression, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.BitAnd, ast.BitOr, ast.UnaryOp, ast.USub, ast.Compare,
          ast.Eq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.NotEq, ast.Call, ast.Name, ast.Load, ast.Constant)
 each_unary = pytest.mark.parametrize("row", UNARY, ids=case_id)
 each_binary = pytest.mark.parametrize("row", BINARY, ids=case_id)
@@ -93,8 +93,8 @@ def test_binary_letters_and_formulas(row):
     assert not (f["compares"] and f["strong"])
 
 
-def test_one_row_is_strong_in_a():
-    assert [row.name for row in BINARY if row.facts["strong"]] == ["strong_mul"]
+def test_the_products_that_decide_about_zero():
+    assert [row.name for row in BINARY if row.facts["strong"]] == ["strong_mul", "zero_mul"]
 
 
 def test_every_row_has_one_oracle_and_every_oracle_a_row():

@@ -29,8 +29,8 @@ def vectorised(target, flags, bits, common):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report")
         subprocess.run(["gcc", *common, *flags, f"-DCBP_TARGET={target}", f"-DCBP_BITS={bits}", "-c",
-                        "src/elementwise.c", "-o", str(Path(folder, "out.o")), f"-fopt-info-vec={report}", "-fno-ipa-icf"],
-                       check=True, cwd=ROOT)
+                        "src/elementwise.c", "-o", str(Path(folder, "out.o")), f"-fopt-info-vec={report}",
+                        "-fno-ipa-icf"], check=True, cwd=ROOT)
         lines = re.findall(r"(unary|binary)\.def:(\d+):\d+: optimized: loop vectorized", report.read_text())
     return Counter((table, int(line)) for table, line in lines)
 

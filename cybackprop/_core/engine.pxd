@@ -71,5 +71,5 @@ cdef class Sweep:
 
 cdef Tensor wrap(cbp_array *a)                           # takes over the reference
 cdef cbp_array *new_array(int dtype, int ndim, const Py_ssize_t *shape) except NULL
-cdef const cbp_kernels *kernels_of(int dtype) noexcept nogil   # the table in use: other modules have no kernels of their own
+cdef const cbp_kernels *kernels_of(int dtype) noexcept nogil   # the table in use: other modules have no kernels
 cdef int unary_place(str name) except -1

@@ -13,8 +13,10 @@ cdef extern from "cbp.h" nogil:
     ctypedef void (*cbp_unary_fwd)(Py_ssize_t n, const void *x, void *y, const double *p) noexcept
     ctypedef void (*cbp_unary_vjp)(Py_ssize_t n, const void *kept, const void *g, void *dx, const double *p) noexcept
     ctypedef void (*cbp_binary_fwd)(Py_ssize_t n, const void *a, const void *b, void *y) noexcept
-    ctypedef void (*cbp_binary_vjp)(Py_ssize_t n, const void *a, const void *b, const void *y, const void *g, void *dx) noexcept
-    ctypedef void (*cbp_optim_step)(Py_ssize_t n, void *w, const void *g, void *m1, void *m2, void *m3, const double *h) noexcept
+    ctypedef void (*cbp_binary_vjp)(Py_ssize_t n, const void *a, const void *b, const void *y, const void *g,
+                                    void *dx) noexcept
+    ctypedef void (*cbp_optim_step)(Py_ssize_t n, void *w, const void *g, void *m1, void *m2, void *m3,
+                                    const double *h) noexcept
     ctypedef struct cbp_kernels:
         const char *target
         int bits
@@ -25,7 +27,8 @@ cdef extern from "cbp.h" nogil:
         const cbp_binary_vjp *binary_da
         const cbp_binary_vjp *binary_db
         const cbp_optim_step *optim_step
-        void (*unary_vjp_add)(int row, Py_ssize_t n, const void *kept, const void *g, void *dx, const double *p) noexcept nogil
+        void (*unary_vjp_add)(int row, Py_ssize_t n, const void *kept, const void *g, void *dx,
+                              const double *p) noexcept nogil
         void (*binary_map)(int row, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
                            void *y) noexcept nogil
         void (*binary_vjp)(int row, int side, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
@@ -40,8 +43,10 @@ cdef extern from "cbp.h" nogil:
         void (*softmax)(Py_ssize_t B, Py_ssize_t C, const void *x, void *y) noexcept nogil
         void (*log_softmax)(Py_ssize_t B, Py_ssize_t C, const void *x, void *y) noexcept nogil
         void (*logsumexp)(Py_ssize_t B, Py_ssize_t C, const void *x, void *y) noexcept nogil
-        cbp_status (*ce_fwd)(Py_ssize_t B, Py_ssize_t C, const void *x, const int64_t *t, int64_t ignore, void *loss, void *p) noexcept nogil
-        void (*ce_vjp)(Py_ssize_t B, Py_ssize_t C, const void *p, const int64_t *t, int64_t ignore, const void *g, void *dx) noexcept nogil
+        cbp_status (*ce_fwd)(Py_ssize_t B, Py_ssize_t C, const void *x, const int64_t *t, int64_t ignore, void *loss,
+                             void *p) noexcept nogil
+        void (*ce_vjp)(Py_ssize_t B, Py_ssize_t C, const void *p, const int64_t *t, int64_t ignore, const void *g,
+                       void *dx) noexcept nogil
         void (*gemm)(cbp_layout layout, Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const void *a, Py_ssize_t lda,
                      const void *b, Py_ssize_t ldb, const void *bias, void *c, Py_ssize_t ldc, int add,
                      void *colsum, void *scratch) noexcept nogil

@@ -114,7 +114,8 @@ cdef inline cbp_array *array_of(Tensor t) noexcept:
     return NULL if t is None else t.a
 
 
-cdef int run_dense(dense_call *c, void (*call)(dense_call *) noexcept nogil, cbp_array *x, cbp_array *w, cbp_array *b) except -1:
+cdef int run_dense(dense_call *c, void (*call)(dense_call *) noexcept nogil, cbp_array *x, cbp_array *w,
+                   cbp_array *b) except -1:
     """Run a dense kernel; large ones without the GIL, while the memory of the operands may not move."""
     cdef cbp_array *operands[3]
     cdef int i
@@ -225,7 +226,8 @@ def raw_cross_entropy(Tensor x, Tensor t, int64_t ignore):
     cdef Tensor loss = wrap(new_array(x.a.dtype, 1, x.a.shape)), p = wrap(like(x.a))
     cdef Py_ssize_t C = x.a.shape[1], i
     cdef int64_t label
-    if cbp_active[x.a.dtype].ce_fwd(x.a.shape[0], C, x.a.data, <int64_t *>t.a.data, ignore, loss.a.data, p.a.data) != CBP_OK:
+    if cbp_active[x.a.dtype].ce_fwd(x.a.shape[0], C, x.a.data, <int64_t *>t.a.data, ignore, loss.a.data,
+                                    p.a.data) != CBP_OK:
         for i in range(x.a.shape[0]):
             label = (<int64_t *>t.a.data)[i]
             if label != ignore and not 0 <= label < C:

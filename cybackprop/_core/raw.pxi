@@ -274,9 +274,11 @@ def raw_put_add(Tensor g, Tensor index, tuple shape):
     if g.a.size == 0:
         return y
     if g.a.dtype == CBP_F32:
-        cbp_scatter_add_f32(index.a.size, g.a.size // index.a.size, <float *>g.a.data, <int64_t *>index.a.data, <float *>y.a.data)
+        cbp_scatter_add_f32(index.a.size, g.a.size // index.a.size, <float *>g.a.data, <int64_t *>index.a.data,
+                            <float *>y.a.data)
     else:
-        cbp_scatter_add_f64(index.a.size, g.a.size // index.a.size, <double *>g.a.data, <int64_t *>index.a.data, <double *>y.a.data)
+        cbp_scatter_add_f64(index.a.size, g.a.size // index.a.size, <double *>g.a.data, <int64_t *>index.a.data,
+                            <double *>y.a.data)
     return y
 
 

@@ -112,7 +112,8 @@ cdef class BinaryRow(Row):
                     cbp_array_drop(d)
         return 0
 
-    cdef int vjp(self, int side, cbp_array *a, cbp_array *b, cbp_array *y, cbp_array *g, cbp_array *d, int add) except -1:
+    cdef int vjp(self, int side, cbp_array *a, cbp_array *b, cbp_array *y, cbp_array *g, cbp_array *d,
+                 int add) except -1:
         cdef const cbp_kernels *k = cbp_active[g.dtype]
         cdef walk w
         start_walk(&w, g, a if self.keeps[side][0] else NULL, b if self.keeps[side][1] else NULL, g.dtype)

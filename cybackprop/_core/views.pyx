@@ -88,7 +88,8 @@ def dense_forward(const floating[:, ::1] x, const floating[:, ::1] weight, const
     y = result
     if y.shape[0] != B or y.shape[1] != O:
         raise ShapeError(f"dense_forward: out ({y.shape[0]}, {y.shape[1]}) must be ({B}, {O})")
-    kept = np.empty((B, O), dtype) if activation is not None and unary_rows[activation].facts["keeps"] == "X" else result
+    keeps_x = activation is not None and unary_rows[activation].facts["keeps"] == "X"
+    kept = np.empty((B, O), dtype) if keeps_x else result
     z = kept
     keep = []
     cdef void *scratch = scratch_for(k.dense_scratch(B, I, O), keep)
@@ -128,7 +129,8 @@ def dense_backward(const floating[:, ::1] x, const floating[:, ::1] weight, cons
         if rows != B or columns != O:
             raise ShapeError(f"dense_backward: {name} ({rows}, {columns}) must be ({B}, {O})")
     dtype = np.float32 if floating is float else np.float64
-    dx_, dw_, db_, gz_ = np.zeros((B, I), dtype), np.zeros((I, O), dtype), np.zeros((1, O), dtype), np.empty((B, O), dtype)
+    dx_, dw_, db_ = np.zeros((B, I), dtype), np.zeros((I, O), dtype), np.zeros((1, O), dtype)
+    gz_ = np.empty((B, O), dtype)
     cdef floating[:, ::1] dx = dx_, dw = dw_, db = db_, gz = gz_
     keep = []
     cdef void *scratch = scratch_for(k.dense_scratch(B, I, O), keep)

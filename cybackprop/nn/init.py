@@ -1,6 +1,7 @@
 """Initial values of parameters.  fan_in = shape[0], fan_out = shape[1]: weights are (in, out).
 
-Formulas: Glorot and Bengio (2010), He et al. (2015), LeCun et al. (1998), Saxe et al. (2014); names and gains as in torch.
+Formulas: Glorot and Bengio (2010), He et al. (2015), LeCun et al. (1998), Saxe et al. (2014);
+names and gains as in torch.
 """
 
 import math

@@ -33,7 +33,8 @@ class Dense(Module):
     weight: Parameter                    # (in_features, out_features)
     bias: Parameter | None               # (out_features,)
 
-    def __init__(self, in_features, out_features, *, activation=None, bias=True, init="torch", dtype="float32", rng=None):
+    def __init__(self, in_features, out_features, *, activation=None, bias=True, init="torch", dtype="float32",
+                 rng=None):
         if in_features < 0 or out_features < 0:
             raise ValueError(f"Dense: {in_features} inputs and {out_features} outputs; neither can be negative")
         if isinstance(activation, str):

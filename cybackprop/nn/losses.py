@@ -95,7 +95,8 @@ def cross_entropy(logits, target, *, weight=None, ignore_index=-100, label_smoot
         raise DTypeError(f"cross_entropy: targets are classes (integers) or probabilities (floats), not {goal.dtype}")
     goal = as_tensor(goal)
     if goal.shape != logits.shape[:1]:
-        raise ShapeError(f"cross_entropy: logits {logits.shape} and targets {goal.shape}; classes are ({logits.shape[0]},)")
+        raise ShapeError(f"cross_entropy: logits {logits.shape} and targets {goal.shape}; "
+                         f"classes are ({logits.shape[0]},)")
     return _classes(logits, goal, weight, ignore_index, label_smoothing, reduction)
 
 

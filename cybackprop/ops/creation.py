@@ -43,7 +43,7 @@ def full(shape, value, dtype="float32"):
 
 
 @public
-def arange(start, stop=None, step=1, dtype=None):
+def arange(start: float, stop: float | None = None, step: float = 1, dtype=None):
     """Evenly spaced values, as `numpy.arange`; int64 for ints, float32 for floats unless dtype says otherwise.
 
     Examples

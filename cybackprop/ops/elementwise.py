@@ -19,9 +19,9 @@ def _unary_function(row):
     def function(x):
         return row(x)
 
-    signature = inspect.Signature(
-        [inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-        + [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value) for name, value in parameters])
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter("x", kind)] + [
+        inspect.Parameter(name, kind, default=value) for name, value in parameters])
     if parameters:
         function = with_parameters
     function.__signature__ = signature

@@ -8,9 +8,9 @@ import ast
 import functools
 
 from cybackprop._core.engine import binary_rows, unary_rows
+from cybackprop.ops.creation import zeros_like
 from cybackprop.ops.movement import broadcast_to, sum_to
 from cybackprop.ops.selection import where
-from cybackprop.ops.creation import zeros_like
 
 strong_mul, zero_mul = binary_rows["strong_mul"], binary_rows["zero_mul"]
 
@@ -67,7 +67,8 @@ def add_binary_rules(row):
     """The same for a row of binary.def."""
     facts = row.facts
     sides = []
-    for keeps, slope, strong in ((facts["keeps_a"], facts["da"], False), (facts["keeps_b"], facts["db"], facts["strong"])):
+    for keeps, slope, strong in ((facts["keeps_a"], facts["da"], False),
+                                 (facts["keeps_b"], facts["db"], facts["strong"])):
         names = [] if keeps == "N" else list(keeps.lower())
         sides.append((names, product(slope, names, strong)))
 

@@ -13,7 +13,8 @@ from cybackprop.ops.registry import linear, public
 _slice = linear("slice", "(...) -> (...)",
                 lambda x, starts, steps, lengths: engine.raw_slice(x, starts, steps, lengths),
                 lambda record, g: (apply(_unslice, (g,), {
-                    "starts": record.attrs["starts"], "steps": record.attrs["steps"], "shape": record.input_shape(0)}),))
+                    "starts": record.attrs["starts"], "steps": record.attrs["steps"],
+                    "shape": record.input_shape(0)}),))
 _unslice = linear("unslice", "(...) -> (...)",
                   lambda x, starts, steps, shape: engine.raw_unslice(x, starts, steps, shape),
                   lambda record, g: (apply(_slice, (g,), {
@@ -148,7 +149,7 @@ def gather(x, index, axis=-1):
     """
     x, index = as_tensor(x), require_integers(index, "gather")
     axis = normal_axis(axis, x.ndim, "gather")
-    if index.ndim != x.ndim or any(n != m for i, (n, m) in enumerate(zip(index.shape, x.shape, strict=False)) if i != axis):
+    if index.ndim != x.ndim or any(index.shape[i] != x.shape[i] for i in range(x.ndim) if i != axis):
         raise ShapeError(f"gather: index {index.shape} does not fit x {x.shape} outside axis {axis}")
     index = engine.checked_index(index, x.shape[axis], "gather")
     places = np.take_along_axis(np.arange(x.size).reshape(x.shape), index.numpy(), axis)

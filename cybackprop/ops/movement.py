@@ -198,7 +198,7 @@ def concatenate(tensors, axis=0):
 
 @public
 def stack(tensors, axis=0):
-    """Join tensors of one shape along a new axis.
+    """Join tensors of one shape along a new axis; see `concatenate`.
 
     Examples
     --------

@@ -146,8 +146,8 @@ def _dense_jvp(record, tangents):
     return _through_activation(record, broadcast_to(t, record.attrs["shape"]))
 
 
-_FACTS = dict(shape="(..., I), (I, O), (O) -> (..., O)", forward=_dense_forward, vjp=_dense_vjp, jvp=_dense_jvp,
-              inputs="x w b", fused_vjp=_dense_fused_vjp)
+_FACTS = {"shape": "(..., I), (I, O), (O) -> (..., O)", "forward": _dense_forward, "vjp": _dense_vjp,
+          "jvp": _dense_jvp, "inputs": "x w b", "fused_vjp": _dense_fused_vjp}
 _dense = structured("dense", **_FACTS, keeps="x if w; w if x; y")
 # where the activation's slope reads its input, a recorded sweep computes that again and reads everything
 _dense_z = structured("dense_z", **_FACTS, keeps="x; w; b")
@@ -160,7 +160,8 @@ def activation_row(activation):
     """The row behind the name of an activation; ValueError names those there are."""
     row = unary_rows.get(activation)
     if row is None or not row.facts["public"]:
-        raise ValueError(f"no activation is called {activation!r}; there are {', '.join(ACTIVATIONS)}, or pass a function")
+        raise ValueError(f"no activation is called {activation!r}; there are {', '.join(ACTIVATIONS)}, "
+                         "or pass a function")
     return row
 
 

@@ -112,7 +112,7 @@ public(Generator)
 
 
 @public
-def seed(value):
+def seed(value: int) -> None:
     """Restart the process's default generator, which draws wherever no rng= is given.
 
     Examples
@@ -124,7 +124,7 @@ def seed(value):
 
 
 @public
-def default_rng():
+def default_rng() -> Generator:
     """The process's default generator."""
     return _default
 

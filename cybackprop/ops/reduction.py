@@ -111,7 +111,7 @@ _max = structured("max", "(..., K) -> (...)", lambda x, axes, keepdims: engine.r
 
 @public(method=True)
 def max(x, axis=None, keepdims=False):
-    """Maximum over axes (all by default); NaN wins; elements that tie share the gradient equally.
+    """Maximum over axes (all by default); NaN wins; elements that tie share the gradient equally.  See `sum`.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def min(x, axis=None, keepdims=False):
 
 
 @public(method=True)
-def argmax(x, axis=None, keepdims=False):
+def argmax(x, axis: int | None = None, keepdims=False):
     """Place of the first maximum along an axis (of the flattened tensor by default), int64; the first NaN wins."""
     x = as_tensor(x)
     if axis is None:

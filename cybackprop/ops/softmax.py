@@ -2,10 +2,10 @@
 
 from cybackprop._core import engine
 from cybackprop._core.engine import apply
-from cybackprop.ops.indexing import one_hot
-from cybackprop.ops.movement import as_tensor, broadcast_to, move_last, normal_axis, reshape, transpose
 from cybackprop.ops.elementwise import exp
 from cybackprop.ops.formula import strong_mul
+from cybackprop.ops.indexing import one_hot
+from cybackprop.ops.movement import as_tensor, broadcast_to, move_last, normal_axis, reshape, transpose
 from cybackprop.ops.reduction import kept_shape, sum
 from cybackprop.ops.registry import public, structured
 from cybackprop.ops.selection import where

@@ -154,6 +154,9 @@ class Optimizer:
                 raise TypeError(f"load_state_dict: unknown options {unknown}; there are {list(self.defaults)}")
             groups.append({**group, **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}})
             self.check(groups[-1])
+        for name in self.moment_names:
+            if len(state["moments"][name]) != len(members):
+                raise ValueError(f"load_state_dict: {len(state['moments'][name])} values of {name}, {len(members)} parameters")
         steps = {id(p): operator.index(t) for p, t in zip(members, state["steps"], strict=True)}
         moments = {id(p): [self._checked(name, p, state["moments"][name][i]) for name in self.moment_names]
                    for i, p in enumerate(members)}
@@ -169,7 +172,8 @@ class Optimizer:
             return None
         value = np.asarray(value)
         if value.shape != p.shape or value.dtype.kind not in "fiu":
-            raise ShapeError(f"load_state_dict: {name}, {value.dtype} {value.shape}, does not fit a parameter of shape {p.shape}")
+            raise ShapeError(f"load_state_dict: {name}, {value.dtype} {value.shape}, does not fit "
+                             f"a parameter of shape {p.shape}")
         return Parameter(value.astype(p.dtype), requires_grad=False)
 
     def __repr__(self):

@@ -38,8 +38,8 @@ class SGD(Optimizer):
 
     @with_aliases
     def __init__(self, params, lr, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, *, decay_bias=False):
-        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov,
-                                      weight_decay=weight_decay, decay_bias=decay_bias))
+        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
+                                  "weight_decay": weight_decay, "decay_bias": decay_bias})
 
     def check(self, group):
         """Nesterov needs momentum and no dampening."""
@@ -80,8 +80,8 @@ class RMSprop(Optimizer):
     @with_aliases
     def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, momentum=0.0, centered=False, weight_decay=0.0, *,
                  decay_bias=False):
-        super().__init__(params, dict(lr=lr, alpha=alpha, eps=eps, momentum=momentum, centered=centered,
-                                      weight_decay=weight_decay, decay_bias=decay_bias))
+        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "momentum": momentum, "centered": centered,
+                                  "weight_decay": weight_decay, "decay_bias": decay_bias})
 
 
 class Adagrad(Optimizer):
@@ -106,8 +106,8 @@ class Adagrad(Optimizer):
     @with_aliases
     def __init__(self, params, lr=1e-2, lr_decay=0.0, initial_accumulator=0.0, eps=1e-10, weight_decay=0.0, *,
                  decay_bias=False):
-        super().__init__(params, dict(lr=lr, lr_decay=lr_decay, initial_accumulator=initial_accumulator, eps=eps,
-                                      weight_decay=weight_decay, decay_bias=decay_bias))
+        super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "initial_accumulator": initial_accumulator,
+                                  "eps": eps, "weight_decay": weight_decay, "decay_bias": decay_bias})
 
     def new_moments(self, group, p):
         """The sum starts from initial_accumulator."""
@@ -160,8 +160,8 @@ class Adam(Optimizer):
     @with_aliases
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, *,
                  decay_bias=False):
-        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
-                                      decay_bias=decay_bias))
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
+                                  "amsgrad": amsgrad, "decay_bias": decay_bias})
 
     def values(self, group, t):
         """Betas by name and the bias corrections."""

@@ -9,8 +9,8 @@ import numpy as np
 class Callback:
     """Base of callbacks; override what you need.
 
-    ``logs`` is a dict of numbers such as {"loss": ..., "val_loss": ..., "val_accuracy": ..., "examples_per_second": ...}.
-    Set ``trainer.stop_training = True`` to stop.
+    ``logs`` is a dict of numbers such as {"loss": ..., "val_loss": ..., "val_accuracy": ...,
+    "examples_per_second": ...}.  Set ``trainer.stop_training = True`` to stop.
     """
 
     def on_train_begin(self, trainer):
@@ -137,7 +137,8 @@ class EarlyStopping(_Watcher):
     def load_state_dict(self, state):
         """Counters and the best weights."""
         self.best, self.waited, self.best_epoch = state["best"], state["waited"], state["best_epoch"]
-        self.weights = {k[len("weights."):]: np.asarray(v) for k, v in state.items() if k.startswith("weights.")} or None
+        self.weights = {k.removeprefix("weights."): np.asarray(v) for k, v in state.items()
+                        if k.startswith("weights.")} or None
 
 
 class ModelCheckpoint(_Watcher):

@@ -9,9 +9,9 @@ from cybackprop.errors import ModelFileError
 from cybackprop.io import load_tensors, save_tensors
 
 KEY = "cybackprop.trainer"
-PARTS = {"parameters": dict, "optimizer": dict, "schedule": dict | None, "rng": list, "generators": list, "history": dict,
-         "step": int, "epochs": int, "unfinished": bool, "plan_epoch": int, "batch": int, "order_at": list | None,
-         "sum": list, "callbacks": list}
+PARTS = {"parameters": dict, "optimizer": dict, "schedule": dict | None, "rng": list, "generators": list,
+         "history": dict, "step": int, "epochs": int, "unfinished": bool, "plan_epoch": int, "batch": int,
+         "order_at": list | None, "sum": list, "callbacks": list}
 
 
 def split(prefix, tree, arrays):

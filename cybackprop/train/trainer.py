@@ -131,7 +131,7 @@ class Trainer:
         replay = Generator()
         replay.state = self._order_at
         order = replay.permutation(n).numpy()
-        began, first = time.perf_counter(), self._batch
+        began, seen = time.perf_counter(), self._sum[1]
         self.model.train()
         for start in range(self._batch * batch_size, n, batch_size):
             if last is not None and self.step >= last:
@@ -143,10 +143,10 @@ class Trainer:
             for c in watchers:
                 c.on_batch_end(self, self.step, {"loss": loss})
             if self.stop_training:
-                return False
+                break
         seconds = time.perf_counter() - began
         logs = {"loss": self._sum[0] / self._sum[1],
-                "examples_per_second": (n - first * batch_size) / max(seconds, 1e-9)}
+                "examples_per_second": (self._sum[1] - seen) / max(seconds, 1e-9)}
         if validation_data is not None:
             logs |= {f"val_{name}": value for name, value in self._evaluate(*validation_data).items()}
         if self.schedule is not None:
@@ -254,8 +254,9 @@ class Trainer:
         state = checkpoint.load(path)
         trainer = cls(model, loss, optimizer, seed, metrics, schedule)
         if len(state["generators"]) != len(trainer._generators()) or (schedule is None) != (state["schedule"] is None):
-            raise ValueError(f"Trainer.load: {path} was saved with {len(state['generators']) - 1} generators in the model and "
-                             f"{'no' if state['schedule'] is None else 'a'} schedule; make model and schedule the same way")
+            raise ValueError(f"Trainer.load: {path} was saved with {len(state['generators']) - 1} generators "
+                             f"in the model and {'no' if state['schedule'] is None else 'a'} schedule; "
+                             "make model and schedule the same way")
         before = model.state_dict(), None if schedule is None else schedule.state_dict()
         model.load_state_dict(state["parameters"])
         try:
@@ -272,7 +273,8 @@ class Trainer:
             generator.state = saved
         trainer.history.load_state_dict(state["history"])
         trainer.step, trainer.epochs = state["step"], state["epochs"]
-        trainer.unfinished, trainer._plan_epoch, trainer._batch = state["unfinished"], state["plan_epoch"], state["batch"]
+        trainer.unfinished = state["unfinished"]
+        trainer._plan_epoch, trainer._batch = state["plan_epoch"], state["batch"]
         trainer._order_at = None if state["order_at"] is None else tuple(state["order_at"])
         trainer._sum = tuple(state["sum"])
         trainer._callback_states = state["callbacks"]

@@ -1,5 +1,6 @@
 """backward_steps: the reverse sweep, one record at a time, for people and tools that look."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from cybackprop._core import engine
@@ -17,7 +18,7 @@ class Step(NamedTuple):
 
 
 @public
-def backward_steps(loss, gradient=None, *, retain_graph=False, create_graph=False):
+def backward_steps(loss: Tensor, gradient=None, *, retain_graph=False, create_graph=False) -> Iterator[Step]:
     """Run backward one record at a time.
 
     Yields a `Step` for each record, the newest first, after it has handed its cotangent on; leaves come last and get

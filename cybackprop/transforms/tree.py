@@ -7,7 +7,8 @@ def flatten(tree):
     """The leaves, and what rebuilds the nest from as many others."""
     if isinstance(tree, dict):
         parts = [flatten(tree[k]) for k in tree]
-        return [leaf for leaves, _ in parts for leaf in leaves], ("dict", list(tree), [(len(le), sp) for le, sp in parts])
+        children = [(len(leaves), spec) for leaves, spec in parts]
+        return [leaf for leaves, _ in parts for leaf in leaves], ("dict", list(tree), children)
     if isinstance(tree, (list, tuple)) and not _is_numbers(tree):
         parts = [flatten(part) for part in tree]
         return [leaf for leaves, _ in parts for leaf in leaves], (type(tree), None, [(len(le), sp) for le, sp in parts])
@@ -30,7 +31,8 @@ def leaves_like(spec, tree, what):
         parts = list(tree.values())
     else:
         if not isinstance(tree, (list, tuple)) or len(tree) != len(children):
-            raise ShapeError(f"{what}: {len(children)} parts are needed, as a {kind.__name__}")
+            given = f"{len(tree)} parts" if isinstance(tree, (list, tuple)) else type(tree).__name__
+            raise ShapeError(f"{what}: {given} for a {kind.__name__} of {len(children)}")
         parts = tree
     return [leaf for part, (_, child) in zip(parts, children, strict=True) for leaf in leaves_like(child, part, what)]
 

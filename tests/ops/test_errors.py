@@ -109,7 +109,7 @@ ERRORS = (
     ("grad", lambda: cb.grad(cb.sum)(INTS), DTYPE, "grad.*int64"),
     ("grad", lambda: cb.grad(cb.sum, argnums=3)(A), TypeError, "argnums 3"),
     ("jvp", lambda: cb.jvp(cb.exp, (A,), (B,)), SHAPE, r"jvp.*\(2, 3\).*\(4, 5\)"),
-    ("jvp", lambda: cb.jvp(cb.exp, (A,), (A, A)), SHAPE, "jvp.*1.*2"),
+    ("jvp", lambda: cb.jvp(cb.exp, (A,), (A, A)), SHAPE, "jvp.*2 parts.*1"),
     ("vjp", lambda: cb.vjp(cb.exp, A)[1](B), SHAPE, r"vjp.*\(4, 5\).*\(2, 3\)"),
     ("vjp", lambda: cb.vjp(cb.exp, A)[1]([A, A]), SHAPE, "vjp"),
     ("backward", lambda: (X * 2).backward(), SHAPE, r"backward.*\(2, 3\).*gradient="),
@@ -133,7 +133,7 @@ ERRORS = (
     ("functional_call", lambda: cb.functional_call(LAYER, {"no": A}, A), KeyError, "functional_call.*no.*weight"),
     ("functional_call", lambda: cb.functional_call(LAYER, {"weight": A}, A), SHAPE,
      r"functional_call.*\(2, 3\).*\(3, 2\)"),
-    ("set_num_threads", lambda: cb.set_num_threads(0), ValueError, "at least 1"),
+    ("set_num_threads", lambda: cb.set_num_threads(0), ValueError, "1 to 1024"),
     ("Generator", lambda: cb.Generator(0).integers(0), ValueError, "integers.*0"),
 )
 IDS = [f"{i} {row[0]}" for i, row in enumerate(ERRORS)]

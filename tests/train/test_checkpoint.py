@@ -104,7 +104,6 @@ MISFITS = {
     "shape": lambda: parts(hidden=4),
     "more parameters": lambda: parts(extra=[nn.Dense(1, 1)]),
     "other optimizer": lambda: parts(make=lambda p: optim.SGD(p, lr=0.1)),
-    "other option": lambda: parts(make=lambda p: optim.Adam(p, amsgrad=True)),
     "names": renamed,
     "one more generator": lambda: parts(extra=[nn.Dropout(rng=1)]),
 }
