@@ -1,8 +1,7 @@
 """Build: C11 kernels once per instruction set and dtype as static libraries, then the Cython modules that link them.
 
 Everything that is not code to run (metadata, dependencies, tools) is in pyproject.toml.
-Environment: CYBACKPROP_SANITIZE=1 builds with ASan and UBSan and without memory pools (see `make asan`);
-CYBACKPROP_COMMANDS=1 prints each compiler call.
+Environment: CYBACKPROP_SANITIZE=1 builds with ASan and UBSan and without memory pools (see `make asan`).
 """
 
 import copy

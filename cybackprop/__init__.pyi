@@ -2,7 +2,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from numpy.typing import DTypeLike
-from cybackprop._core.engine import Tensor, _TensorLike
+from cybackprop._core.engine import _TensorLike
 from cybackprop.config import Config
 from cybackprop.transforms.steps import Step
 from cybackprop import nn as nn

@@ -61,8 +61,10 @@ CBP_INLINE void column_block(const int cols, VM last, ptrdiff_t K, const T *g, p
         const ptrdiff_t end = min_of(K, (group + 1) * size);
         for (ptrdiff_t k = group * size; k < end; k++) {
             CBP_UNROLL
-            for (int v = 0; v < cols; v++)
-                acc[v] = v_add(acc[v], v < cols - 1 ? v_load(g + k * g_ld + v * VL) : v_load_m(g + k * g_ld + v * VL, last));
+            for (int v = 0; v < cols; v++) {
+                const T *row = g + k * g_ld + v * VL;
+                acc[v] = v_add(acc[v], v < cols - 1 ? v_load(row) : v_load_m(row, last));
+            }
         }
         for (ptrdiff_t i = group + 1; i % 2 == 0; i /= 2, top--)
             for (int v = 0; v < cols; v++) acc[v] = v_add(slot[top - 1][v], acc[v]);
@@ -89,7 +91,11 @@ static void column_sums(ptrdiff_t K, ptrdiff_t N, const T *g, ptrdiff_t g_ld, T 
 
 /* ---- threads: c is cut along one axis; nothing about an element's chain depends on the cut ---- */
 
-enum { MADDS_A_THREAD = 200000 };
+/* Multiply-adds below which another thread is not worth waking: it costs 20-40 us on a busy machine (a 128x256x128 product,
+ * 80 us, came out slower on two threads; 128x256x784 gains 1.4-1.7).  The tests set it low. */
+#ifndef CBP_MADDS_A_THREAD
+#define CBP_MADDS_A_THREAD 4e6
+#endif
 
 typedef struct {
     const cbp_product *x;
@@ -129,12 +135,12 @@ static void run(const cbp_product *x, ptrdiff_t groups, T *scratch)
     parts all = {.x = x, .groups = groups, .step = x->M, .scratch = scratch};
     const double work = (double)x->M * (double)x->N * (double)x->K;
     if (x->M <= 0 || x->N <= 0) return;
-    if (work < 2 * MADDS_A_THREAD || cbp_get_num_threads() < 2) {
+    if (work < 2 * CBP_MADDS_A_THREAD || cbp_get_num_threads() < 2) {
         run_part(&all, 0);
         return;
     }
     /* Twice as many parts as threads where they are long, so that a late worker costs little. */
-    const double most = work / MADDS_A_THREAD, threads = (double)cbp_get_num_threads();
+    const double most = work / CBP_MADDS_A_THREAD, threads = (double)cbp_get_num_threads();
     const ptrdiff_t count = (ptrdiff_t)(most < threads ? most : most < 16 * threads ? threads : 2 * threads);
     /* Along n every part packs its own q once; along m all pack the same q, so m only where n is too short. */
     all.along_n = x->N >= count * 4 * NV * VL || x->M < count * MR;

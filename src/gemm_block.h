@@ -12,9 +12,14 @@
 
 #include <string.h>
 
-enum { PACK = CBP_PACK_BYTES / sizeof(T), AUX = CBP_AUX_BYTES / sizeof(T), KC = 2048 / sizeof(T), AUX_ROWS = 64, EPILOGUE = 1024, STREAM_BYTES = 8 << 20, STREAM_K = 4,
-       P_TILES = 8, P_TILE = MR * KC + 16 };  /* 16: eight tiles written at once must not share a cache set */
-
+enum {
+    PACK = CBP_PACK_BYTES / sizeof(T),
+    AUX = CBP_AUX_BYTES / sizeof(T), AUX_ROWS = 64,
+    KC = 2048 / sizeof(T),                     /* a block of k: 16 kB of p for one tile, 96 kB of q for one panel */
+    P_TILES = 8, P_TILE = MR * KC + 16,        /* 16: eight tiles written at once must not share a cache set */
+    EPILOGUE = 1024,                           /* elements that make a call of `done` worth it */
+    STREAM_BYTES = 8 << 20, STREAM_K = 4       /* see run_direct */
+};
 enum { SERIAL = PACK + AUX + P_TILES * P_TILE };       /* scratch of one thread, in elements */
 
 /* ---- one product ---- */
@@ -40,10 +45,13 @@ typedef struct {                   /* where the q of one block is */
 static void pack_p(const cbp_product *x, const block *b, ptrdiff_t m, const ptrdiff_t *rows, int count, T *to)
 {
     const T *from = x->p + m + b->k0 * x->p_k;
+    ptrdiff_t width = 0;
+    for (int i = 0; i < count; i++) width += rows[i];
     for (ptrdiff_t k = 0; k < b->K; k++, from += x->p_k) {
         const T *p = from;
         if (k + 16 < b->K)
-            for (ptrdiff_t i = 0; i < MR * P_TILES; i += 64 / (ptrdiff_t)sizeof(T)) __builtin_prefetch(from + 16 * x->p_k + i);
+            for (ptrdiff_t i = 0; i < width; i += 64 / (ptrdiff_t)sizeof(T))
+                __builtin_prefetch(from + 16 * x->p_k + i);
         for (int i = 0; i < count; p += rows[i], i++) {
             T *tile = to + i * P_TILE + k * rows[i];
             if (rows[i] == MR) memcpy(tile, p, MR * sizeof(T));
@@ -207,7 +215,8 @@ static int lanes_side(const cbp_product *x)
     if (x->p_k != 1 || x->carry || x->K < V_QUAD) return 0;
     /* A block of VL rows costs about (N + 2) K + (12 N + 48) VL / 16 fma this way (measured), VL vectors(N) K along n. */
     const ptrdiff_t gain = (VL * vectors(x->N) - x->N - 2) * x->K - (12 * x->N + 48) * VL / 16;
-    const int p = x->M >= LANES_ROWS && x->N <= LANES_J && gain > 0, q = x->q_by_column && x->N >= LANES_ROWS && x->M <= LANES_J;
+    const int p = x->M >= LANES_ROWS && x->N <= LANES_J && gain > 0;
+    const int q = x->q_by_column && x->N >= LANES_ROWS && x->M <= LANES_J;
     return q && (!p || x->M <= x->N) ? 2 : p;
 }
 

@@ -43,7 +43,8 @@ static __attribute__((noinline)) void lanes_tail(const T *x, ptrdiff_t ld, ptrdi
         for (int i = 0; i < VL; i++) columns[e * VL + i] = x[i * ld + e];
 #endif
 }
-static __attribute__((noinline)) void lanes_store(const cbp_lanes *t, const T *lane, ptrdiff_t J, ptrdiff_t i, ptrdiff_t skip)
+static __attribute__((noinline)) void lanes_store(const cbp_lanes *t, const T *lane, ptrdiff_t J, ptrdiff_t i,
+                                                  ptrdiff_t skip)
 {
     for (ptrdiff_t r = skip > 0 ? skip : 0; r < VL; r++)
         for (ptrdiff_t j = 0; j < J; j++) {

@@ -157,7 +157,7 @@ typedef __m128d V128;
 typedef __m256d V256;
 #endif
 #endif
-enum { V_QUAD = 16 * 8 / CBP_BITS, V_COLS = V_BYTES == 64 ? VL : V_QUAD };
+enum { V_QUAD = 16 * 8 / CBP_BITS };
 
 /* Row i of a block that has n rows; the others repeat row 0 (their lanes are never stored). */
 #define V_ROW(i) V_ROW128(x + ((i) < n ? (i) * ld : 0))
@@ -182,7 +182,8 @@ CBP_INLINE void v_columns(const T *x, ptrdiff_t ld, VM columns, V t[VL])
     CBP_UNROLL
     for (int j = 0; j < V_QUAD; j++) {
         V a = t[j], b = t[V_QUAD + j], c = t[2 * V_QUAD + j], d = t[3 * V_QUAD + j];
-        V ab = V_SHUFFLE(a, b, 0x44), ab2 = V_SHUFFLE(a, b, 0xEE), cd = V_SHUFFLE(c, d, 0x44), cd2 = V_SHUFFLE(c, d, 0xEE);
+        V ab = V_SHUFFLE(a, b, 0x44), ab2 = V_SHUFFLE(a, b, 0xEE);
+        V cd = V_SHUFFLE(c, d, 0x44), cd2 = V_SHUFFLE(c, d, 0xEE);
         t[j] = V_SHUFFLE(ab, cd, 0x88);
         t[V_QUAD + j] = V_SHUFFLE(ab, cd, 0xDD);
         t[2 * V_QUAD + j] = V_SHUFFLE(ab2, cd2, 0x88);
@@ -233,7 +234,7 @@ CBP_INLINE V v_zero(void) { return V_DUP(0); }
 CBP_INLINE V v_set1(T a) { return V_DUP(a); }
 CBP_INLINE V v_add(V a, V b) { return V_(add)(a, b); }
 CBP_INLINE V v_fma(V a, V b, V c) { return V_(fma)(c, a, b); }      /* NEON puts the addend first */
-enum { V_QUAD = VL, V_COLS = VL };
+enum { V_QUAD = VL };
 #define V_ROW(i) v_load(x + ((i) < n ? (i) * ld : 0))
 CBP_INLINE void v_quad(const T *x, ptrdiff_t ld, ptrdiff_t n, V t[V_QUAD])
 {
@@ -269,11 +270,14 @@ CBP_INLINE V v_fma(V a, V b, V c) { for (int i = 0; i < VL; i++) c[i] = cbp_fma(
 #else
 CBP_INLINE V v_fma(V a, V b, V c) { return a * b + c; }
 #endif
-enum { V_QUAD = VL, V_COLS = VL };
+enum { V_QUAD = VL };
 CBP_INLINE void v_quad(const T *x, ptrdiff_t ld, ptrdiff_t n, V t[V_QUAD])
 {
-    for (int i = 0; i < VL; i++)
-        for (int j = 0; j < V_COLS; j++) t[j][i] = x[(i < n ? i * ld : 0) + j];
+    for (int j = 0; j < V_QUAD; j++) {
+        T lane[VL];
+        for (int i = 0; i < VL; i++) lane[i] = x[(i < n ? i * ld : 0) + j];
+        t[j] = v_load(lane);
+    }
 }
 #endif
 

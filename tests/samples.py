@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import references
-from cybackprop._core.engine import binary_rows, unary_rows
 
 from cybackprop._core import engine
+from cybackprop._core.engine import binary_rows, unary_rows
 
 DTYPES = ("float32", "float64")
 SIZES = (0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 67)     # both sides of every vector width and unroll

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import references
-from cybackprop._core.engine import binary_rows, optimizer_facts, unary_rows
 from samples import case_id, kinks, parameter_sets
 
+from cybackprop._core.engine import binary_rows, optimizer_facts, unary_rows
 from cybackprop.ops import structured_rows
 from cybackprop.ops.registry import public_functions
 
 UNARY, BINARY = list(unary_rows.values()), list(binary_rows.values())
 NUMBER = r"-?(?:\d+(?:\.\d+)?|inf)"
 CALLS = {f"cbp_{name}" for name in unary_rows | binary_rows} | {"K", "where"}
-NODES = (ast.Expression, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.BitAnd, ast.BitOr, ast.UnaryOp, ast.USub, ast.Compare,
-         ast.Eq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.NotEq, ast.Call, ast.Name, ast.Load, ast.Constant)
+NODES = (ast.Expression, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.BitAnd, ast.BitOr, ast.UnaryOp, ast.USub,
+         ast.Compare, ast.Eq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.NotEq, ast.Call, ast.Name, ast.Load, ast.Constant)
 each_unary = pytest.mark.parametrize("row", UNARY, ids=case_id)
 each_binary = pytest.mark.parametrize("row", BINARY, ids=case_id)
 

@@ -130,7 +130,8 @@ def written(name, parameters, returns, indent=""):
     line = f"{indent}def {name}({', '.join(items)}) -> {returns}: ..."
     if len(line) <= 110:
         return line
-    return f"{indent}def {name}(\n" + "".join(f"{indent}    {item},\n" for item in items) + f"{indent}) -> {returns}: ..."
+    inner = "".join(f"{indent}    {item},\n" for item in items)
+    return f"{indent}def {name}(\n{inner}{indent}) -> {returns}: ..."
 
 
 # ---- public functions
@@ -180,19 +181,20 @@ def package_stub():
         elif f not in classes:           # compiled: its own stub has it
             exports.append(f"from cybackprop._core.engine import {name} as {name}")
     used = "\n".join(functions)
-    return HEAD + imports(used, "cybackprop") + "\n".join(sorted(exports)) + "\n\n" + used + "\n"
+    return HEAD + imports(used, exports) + "\n".join(sorted(exports)) + "\n\n" + used + "\n"
 
 
-PLACES = [("collections.abc", ["Callable", "Iterator", "Sequence"]), ("typing", ["Any", "Self", "TypeAlias"]),
+PLACES = [("collections.abc", ["Callable", "Iterator", "Sequence"]), ("typing", ["Any", "Self", "TypeAlias", "final"]),
           ("numpy.typing", ["ArrayLike", "DTypeLike"]), ("cybackprop._core.engine", ["Tensor", "_TensorLike"]),
           ("cybackprop.config", ["Config"]), ("cybackprop.transforms.steps", ["Step"])]
 
 
-def imports(text, module):
-    """Import lines of the names that a stub uses."""
+def imports(text, exports=()):
+    """Import lines of the names that a stub uses and neither defines nor exports."""
     lines = ["import numpy as np"] if re.search(r"\bnp\.", text) else []
     for place, names in PLACES:
-        needed = [n for n in names if place != module and re.search(rf"\b{n}\b", text)]
+        needed = [n for n in names if re.search(rf"\b{n}\b", text) and f"from {place} import {n} as {n}" not in exports
+                  and not re.search(rf"^(class )?{n}[:(]", text, re.M)]
         if needed:
             lines.append(f"from {place} import {', '.join(needed)}")
     return "\n".join(lines) + "\n"
@@ -313,7 +315,8 @@ def module_stub(name):
     for found in classes.finditer(text):
         cls, base, body = found.groups()
         doc = re.match(r'\s*"""(.*?)"""', body, re.S)
-        lines += ["", f"class {cls}({base}):" if base else f"class {cls}:"]
+        final = ["@final"] if re.search(rf"^@cython\.final\n(?:@.*\n)*cdef class {cls}\b", text, re.M) else []
+        lines += ["", *final, f"class {cls}({base}):" if base else f"class {cls}:"]
         inner = []
         for field, (access, annotation) in fields.get(cls, {}).items():
             annotation += " | None" if (cls, field) == ("Tensor", "record") else ""
@@ -329,7 +332,7 @@ def module_stub(name):
     body = "\n".join(lines)
     if name == "engine":
         body = "\n_TensorLike: TypeAlias = Tensor | ArrayLike | Sequence[Any]\n" + body
-    return HEAD + imports(body, f"cybackprop._core.{name}") + body + "\n"
+    return HEAD + imports(body) + body + "\n"
 
 
 def stubs():
@@ -345,7 +348,8 @@ def main(arguments):
     for path, text in stubs().items():
         old = path.read_text() if path.exists() else ""
         if "--check" in arguments:
-            diff = list(difflib.unified_diff(old.splitlines(), text.splitlines(), str(path), "from the rows", lineterm=""))
+            diff = list(difflib.unified_diff(old.splitlines(), text.splitlines(), str(path), "as the rows say",
+                                             lineterm=""))
             different |= bool(diff)
             print("\n".join(diff), end="\n" if diff else "")
         elif old != text:

@@ -1,11 +1,12 @@
 # Written by tools/stubs.py (make stubs); not for editing.
 import numpy as np
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, final
 from numpy.typing import ArrayLike, DTypeLike
 
 _TensorLike: TypeAlias = Tensor | ArrayLike | Sequence[Any]
 
+@final
 class Record:
     @property
     def row(self) -> Row: ...
@@ -52,6 +53,7 @@ class Row:
 class LeafRow(Row):
     ...
 
+@final
 class UnaryRow(Row):
     @property
     def place(self) -> int: ...
@@ -61,6 +63,7 @@ class UnaryRow(Row):
     def facts(self) -> dict[Any, Any]: ...
     def __call__(self, x: _TensorLike, p0: float = 0.0, p1: float = 0.0) -> Any: ...
 
+@final
 class BinaryRow(Row):
     @property
     def place(self) -> int: ...
@@ -216,6 +219,7 @@ class Parameter(Tensor):
     def version(self) -> int: ...
     def assign(self, values: _TensorLike) -> None: ...
 
+@final
 class StructuredRow(Row):
     @property
     def shape(self) -> str: ...

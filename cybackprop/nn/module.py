@@ -152,7 +152,7 @@ class Module:
         return ""
 
 
-_stand_ins = set()                       # ids of tensors that stand for parameters during a functional_call
+_stand_ins: set[int] = set()             # ids of tensors that stand for parameters during a functional_call
 
 
 def _is_parameter(member):

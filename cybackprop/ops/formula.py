@@ -6,6 +6,7 @@ can be differentiated again.  Both give the same bits.
 
 import ast
 import functools
+from typing import Any
 
 from cybackprop._core.engine import binary_rows, unary_rows
 from cybackprop.ops.creation import zeros_like
@@ -18,7 +19,7 @@ NAMESPACE = {"where": where, "strong_mul": strong_mul, "zero_mul": zero_mul, "ze
              **{f"cbp_{name}": row for name, row in (unary_rows | binary_rows).items()}}
 
 
-slopes = {}                              # name of a unary row -> function of (g, what it keeps, parameters)
+slopes: dict[str, Any] = {}              # name of a unary row -> function of (g, what it keeps, parameters)
 
 
 def product_text(slope, strong=False):
@@ -97,8 +98,8 @@ def add_binary_rules(row):
     row.vjp_rule, row.jvp_rule = vjp, jvp
 
 
-for _row in unary_rows.values():
-    add_unary_rules(_row)
-for _row in binary_rows.values():
-    if not _row.facts["compares"]:
-        add_binary_rules(_row)
+for _unary in unary_rows.values():
+    add_unary_rules(_unary)
+for _binary in binary_rows.values():
+    if not _binary.facts["compares"]:
+        add_binary_rules(_binary)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Tensor, apply
+from cybackprop._core.engine import StructuredRow, Tensor, apply
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.movement import as_tensor, normal_axis, require_integers, reshape, transpose
 from cybackprop.ops.registry import linear, public
@@ -15,19 +15,18 @@ _slice = linear("slice", "(...) -> (...)",
                 lambda record, g: (apply(_unslice, (g,), {
                     "starts": record.attrs["starts"], "steps": record.attrs["steps"],
                     "shape": record.input_shape(0)}),))
-_unslice = linear("unslice", "(...) -> (...)",
-                  lambda x, starts, steps, shape: engine.raw_unslice(x, starts, steps, shape),
-                  lambda record, g: (apply(_slice, (g,), {
-                      "starts": record.attrs["starts"], "steps": record.attrs["steps"],
-                      "lengths": record.input_shape(0)}),))
+_unslice: StructuredRow = linear(
+    "unslice", "(...) -> (...)", lambda x, starts, steps, shape: engine.raw_unslice(x, starts, steps, shape),
+    lambda record, g: (apply(_slice, (g,), {
+        "starts": record.attrs["starts"], "steps": record.attrs["steps"], "lengths": record.input_shape(0)}),))
 
 # rows of the first axis at int64 places, and back: rows that were taken twice add up, in the order of the places
 _take = linear("take", "(N, ...), (index) -> (index, ...)", lambda x, index: engine.raw_take(x, index),
                lambda record, g: (apply(_put_add, (g,), {
                    "index": record.attrs["index"], "shape": record.input_shape(0)}),))
-_put_add = linear("put_add", "(index, ...), (index) -> (N, ...)",
-                  lambda g, index, shape: engine.raw_put_add(g, index, shape),
-                  lambda record, g: (apply(_take, (g,), {"index": record.attrs["index"]}),))
+_put_add: StructuredRow = linear(
+    "put_add", "(index, ...), (index) -> (N, ...)", lambda g, index, shape: engine.raw_put_add(g, index, shape),
+    lambda record, g: (apply(_take, (g,), {"index": record.attrs["index"]}),))
 
 
 def getitem(x, key):

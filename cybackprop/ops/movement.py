@@ -6,7 +6,7 @@ import operator
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Tensor, apply, tensor
+from cybackprop._core.engine import StructuredRow, Tensor, apply, tensor
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.registry import linear, public, structured
 
@@ -26,8 +26,9 @@ def normal_axis(axis, ndim, op):
 
 # ---- reshape
 
-_reshape = linear("reshape", "(...) -> (...)", lambda x, shape: engine.raw_reshape(x, shape),
-                  lambda record, g: (apply(_reshape, (g,), {"shape": record.input_shape(0)}),))
+_reshape: StructuredRow = linear(
+    "reshape", "(...) -> (...)", lambda x, shape: engine.raw_reshape(x, shape),
+    lambda record, g: (apply(_reshape, (g,), {"shape": record.input_shape(0)}),))
 
 
 @public(method=True)

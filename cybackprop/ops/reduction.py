@@ -3,7 +3,7 @@
 import math
 
 from cybackprop._core import engine
-from cybackprop._core.engine import apply
+from cybackprop._core.engine import StructuredRow, apply
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.movement import as_tensor, broadcast_to, move_last, normal_axis, reshape
 from cybackprop.ops.registry import public, structured
@@ -39,9 +39,9 @@ def spread(g, record):
     return broadcast_to(reshape(g, kept_shape(shape, record.attrs["axes"])), shape)
 
 
-_sum = structured("sum", "(..., K) -> (...)", lambda x, axes, keepdims: engine.raw_sum(x, axes, keepdims),
-                  lambda record, g: (spread(g, record),),
-                  lambda record, tangents: apply(_sum, tangents, record.attrs))
+_sum: StructuredRow = structured(
+    "sum", "(..., K) -> (...)", lambda x, axes, keepdims: engine.raw_sum(x, axes, keepdims),
+    lambda record, g: (spread(g, record),), lambda record, tangents: apply(_sum, tangents, record.attrs))
 
 
 @public(method=True)

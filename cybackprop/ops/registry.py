@@ -1,10 +1,12 @@
 """How an op becomes public: one decorator puts a function into `cybackprop` and, if wanted, onto Tensor."""
 
+from typing import Any
+
 from cybackprop._core import engine
 from cybackprop._core.engine import StructuredRow
 
-public_functions = {}                    # name -> function: cybackprop/__init__.py exports these
-structured_rows = {}                     # name -> StructuredRow
+public_functions: dict[str, Any] = {}    # name -> function: cybackprop/__init__.py exports these
+structured_rows: dict[str, StructuredRow] = {}
 
 
 def public(function=None, *, method=False, operator=None):

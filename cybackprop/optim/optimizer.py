@@ -156,7 +156,8 @@ class Optimizer:
             self.check(groups[-1])
         for name in self.moment_names:
             if len(state["moments"][name]) != len(members):
-                raise ValueError(f"load_state_dict: {len(state['moments'][name])} values of {name}, {len(members)} parameters")
+                raise ValueError(f"load_state_dict: {len(state['moments'][name])} values of {name}, "
+                                 f"{len(members)} parameters")
         steps = {id(p): operator.index(t) for p, t in zip(members, state["steps"], strict=True)}
         moments = {id(p): [self._checked(name, p, state["moments"][name][i]) for name in self.moment_names]
                    for i, p in enumerate(members)}

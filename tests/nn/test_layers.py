@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import references
-from cybackprop._core.engine import unary_rows
 from samples import case_id
 
 import cybackprop as cb
 from cybackprop import nn
+from cybackprop._core.engine import unary_rows
 
 ACTIVATIONS = [row for name, row in unary_rows.items() if name in vars(cb)]
 POSITIVE = {row.name for row in ACTIVATIONS if row.facts["low"] > -1}

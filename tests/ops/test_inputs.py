@@ -70,7 +70,7 @@ READS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("read", READS)
 def test_layouts_are_read_alike_never_written_never_shared(read, layout, dtype):
-    """Bug classes 1, 3, 4 and 5 of reliability.md."""
+    """Any layout is taken as its copy would be, nothing is written, nothing is aliased."""
     x = LAYOUTS[layout](BASE.astype(dtype))
     before = hashlib.sha256(x.tobytes()).digest()
     y = READS[read](x)

@@ -18,7 +18,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
 def rho(a, b):
-    """The largest error, relative where values are large (reliability.md, section 1)."""
+    """The largest error, relative where values are large."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     assert a.shape == b.shape
     return float(np.max(np.abs(a - b) / np.maximum(1, np.abs(a) + np.abs(b)), initial=0.0))

@@ -6,7 +6,6 @@ import mpmath
 import numpy as np
 import pytest
 import references
-from cybackprop._core.engine import binary_rows
 from samples import (
     BINARY,
     DIFFERENTIABLE,
@@ -23,6 +22,7 @@ from samples import (
 )
 
 import cybackprop as cb
+from cybackprop._core.engine import binary_rows
 
 pytestmark = pytest.mark.usefixtures("quiet")
 each_row = pytest.mark.parametrize("row, dtype", BINARY, ids=case_id)

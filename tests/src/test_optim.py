@@ -1,4 +1,4 @@
-"""The rows of optim.def against trajectories written out in NumPy, float64, from conventions.md section 3."""
+"""The rows of optim.def against trajectories written out in NumPy, float64, from torch's semantics."""
 
 import functools
 import math
