@@ -29,7 +29,8 @@ ONCE = sorted({Path(p).stem for p in glob("src/*.c")} - set(PER_TARGET))
 COMMON = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden",
           "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror"]
 # GCC copies short loops and vectorises their tails again at half the width: a third of the wheel for little speed
-GCC_SMALL = ["--param", "max-completely-peeled-insns=60", "--param", "vect-epilogues-nomask=0"]
+GCC_SMALL = ["--param", "max-completely-peeled-insns=60", "--param", "vect-epilogues-nomask=0",
+             "-fno-version-loops-for-strides"]
 MSVC = ["/std:c11", "/O2", "/fp:precise"]
 TARGETS = {"base": []}
 if X86:
@@ -94,7 +95,7 @@ class BuildModules(build_ext):
                 extension.extra_compile_args += ["-Os", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
                                                  "-ffp-contract=off", "-Wno-unused-function"]
                 if sys.platform.startswith("linux"):
-                    extension.extra_compile_args += ["-g0"] if not SANITIZE else SANITIZER
+                    extension.extra_compile_args += ["-g0"] if not SANITIZE else [*SANITIZER, "-DCYTHON_USE_FREELISTS=0"]
                     extension.extra_link_args += ["-Wl,--as-needed", "-pthread"]
                     extension.extra_link_args += SANITIZER[:1] if SANITIZE else ["-Wl,-s"]
         super().build_extensions()

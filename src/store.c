@@ -18,6 +18,12 @@
 enum { ALIGN = 64, HEAD = 128, INLINE_BYTES = 1024, FIRST_LOG = 7, N_CLASSES = 4 * 19, NO_CLASS = 255 };
 _Static_assert(sizeof(cbp_array) <= HEAD, "the descriptor has outgrown its place");
 
+#ifdef CBP_NO_POOL
+enum { POOLED = 0 };
+#else
+enum { POOLED = 1 };
+#endif
+
 typedef struct block { struct block *next; } block;
 static struct { block *first; size_t cached; } lists[N_CLASSES];
 static size_t in_use;
@@ -58,8 +64,7 @@ static size_t cache_limit(size_t bytes) { return bytes >= ((size_t)4 << 20) ? 2 
 static void *block_alloc(size_t bytes, uint8_t *size_class)
 {
     *size_class = NO_CLASS;
-#ifndef CBP_NO_POOL
-    const int c = class_of(bytes);
+    const int c = POOLED ? class_of(bytes) : NO_CLASS;
     if (c != NO_CLASS) {
         *size_class = (uint8_t)c;
         block *b = lists[c].first;
@@ -70,7 +75,6 @@ static void *block_alloc(size_t bytes, uint8_t *size_class)
             return b;
         }
     }
-#endif
     return os_alloc(bytes);
 }
 
