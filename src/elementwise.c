@@ -26,8 +26,8 @@ static inline T cbp_zero_mul(T a, T b) { return (a == 0) | (b == 0) ? 0 : a * b;
 #define PRODUCT(d) (LITERAL(d, '0') ? (T)0 : LITERAL(d, '1') ? g : cbp_strong_mul(g, d))
 #define SECOND_(a, b, ...) b
 #define SECOND(...) SECOND_(__VA_ARGS__)
-#define CBP_IS_where(k, a, b) ~, ((k) ? APPLY_INNER(a) : APPLY_INNER(b))
-#define CBP_INNER_where(k, a, b) ~, ((k) ? PRODUCT(a) : PRODUCT(b))
+#define CBP_IS_where(k, a, b) ~, where((k), APPLY_INNER(a), APPLY_INNER(b))
+#define CBP_INNER_where(k, a, b) ~, where((k), PRODUCT(a), PRODUCT(b))
 #define APPLY_INNER(d) SECOND(CBP_INNER_##d, PRODUCT(d), ~)
 #define APPLY(d) SECOND(CBP_IS_##d, PRODUCT(d), ~)
 

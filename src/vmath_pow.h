@@ -46,7 +46,7 @@ static inline float cbp_pow_core(float x, float y)
 #define CBP_POLY_ATANH(z) CBP_P7(z, 0x1.9999999999995p-3, 0x1.2492492493192p-3, 0x1.c71c71c557430p-4, \
     0x1.745d1845e5b09p-4, 0x1.3b135d88b3b9bp-4, 0x1.11217b4b3eb13p-4, 0x1.de14558fc1f8bp-5, 0x1.ec122b6884ad0p-5)
 
-static inline double cbp_pow_core(double x, double y)
+static inline __attribute__((always_inline)) double cbp_pow_core(double x, double y)
 {
     int tiny = x < CBP_TINY;
     T k, f = cbp_log_split(tiny ? x * 0x1p54 : x, &k), e;
@@ -77,7 +77,7 @@ static inline double cbp_pow_core(double x, double y)
 
 #endif
 
-static inline T cbp_pow(T x, T y)
+static inline __attribute__((always_inline)) T cbp_pow(T x, T y)
 {
     T a = cbp_abs(x), r = cbp_pow_core(a, y), half = K(0.5) * y;
     r = a == 0 ? (y < 0 ? CBP_INF : K(0)) : r;
