@@ -95,7 +95,7 @@ class BuildModules(build_ext):
                 extension.extra_compile_args += ["-Os", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
                                                  "-ffp-contract=off", "-Wno-unused-function"]
                 if sys.platform.startswith("linux"):
-                    extension.extra_compile_args += ["-g0"] if not SANITIZE else [*SANITIZER, "-DCYTHON_USE_FREELISTS=0"]
+                    extension.extra_compile_args += [*SANITIZER, "-DCYTHON_USE_FREELISTS=0"] if SANITIZE else ["-g0"]
                     extension.extra_link_args += ["-Wl,--as-needed", "-pthread"]
                     extension.extra_link_args += SANITIZER[:1] if SANITIZE else ["-Wl,-s"]
         super().build_extensions()
