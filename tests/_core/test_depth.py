@@ -10,7 +10,7 @@ import cybackprop as cb
 from cybackprop._core import engine
 
 DEPTH = 1_000_000
-SPLITS = 30_000                          # each is six records
+SPLITS = 167_000                         # each is six records
 STACK = 256 * 1024
 
 
