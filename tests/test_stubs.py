@@ -12,6 +12,7 @@ import cybackprop
 from cybackprop._core.engine import Tensor, binary_rows, unary_rows
 from cybackprop.ops.registry import public_functions
 
+pytestmark = pytest.mark.plain_build
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("stubs", ROOT / "tools/stubs.py")
 stubs = importlib.util.module_from_spec(spec)

@@ -11,4 +11,4 @@ LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.s
 export LD_PRELOAD PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 export PYTHONPATH=$here/lib CYBACKPROP_TESTED=$here/lib
 # -P: not the checkout's own package; -s: pytest would hide the report
-exec "$python" -P -X faulthandler -m pytest -s --timeout 1200 "$@"
+exec "$python" -P -X faulthandler -m pytest -s -m "not plain_build" --timeout 1200 "$@"

@@ -189,6 +189,7 @@ def exported(w):
     del a
 
 
+@pytest.mark.plain_build
 @pytest.mark.parametrize("use", (swept, retained, second_order, never_swept, abandoned, lambda w: abandoned(w, True),
                                  failed_hook, nested, exported), ids=lambda f: f.__name__)
 def test_memory_returns(use):

@@ -9,6 +9,7 @@ import pytest
 import cybackprop as cb
 from cybackprop._core import engine
 
+pytestmark = pytest.mark.plain_build
 CALLS = 10_000
 X = cb.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
 W = cb.Parameter(np.ones((3, 4)))

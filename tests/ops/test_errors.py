@@ -184,6 +184,7 @@ def garbage():
     return json.loads(done.stdout)
 
 
+@pytest.mark.plain_build
 def test_no_arguments_crash_the_interpreter(garbage):
     crashed = {name: entry["last"] for name, entry in garbage.items() if entry["status"] != 0}
     assert crashed == {} and len(garbage) > 200
