@@ -28,6 +28,13 @@ typedef uint64_t cbp_uint;
 
 /* ---- bits ---- */
 
+/* base has no FMA: there float32 goes through double, whose product is exact, where a*b + c would cost ulps */
+#if !CBP_HAS_FMA && CBP_BITS == 32
+static inline T cbp_math_fma(T a, T b, T c) { return (T)((double)a * (double)b + (double)c); }
+#else
+static inline T cbp_math_fma(T a, T b, T c) { return cbp_fma(a, b, c); }
+#endif
+
 static inline cbp_uint cbp_to_bits(T x) { cbp_uint u; __builtin_memcpy(&u, &x, sizeof u); return u; }
 static inline T cbp_from_bits(cbp_uint u) { T x; __builtin_memcpy(&x, &u, sizeof x); return x; }
 

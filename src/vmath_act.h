@@ -101,15 +101,15 @@ static inline T cbp_gelu_tanh_slope(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GELU_TANH_MAX), lo, y = cbp_gelu_tanh_arg(t, &lo);
     T d = t - CBP_GT_T0, d_lo = (t - d) - CBP_GT_T0, t2 = t * t, g0 = CBP_GT_T0 * (t + CBP_GT_T0);
-    T m = d * cbp_fma(CBP_GT_B, t2, cbp_fma(CBP_GT_B, g0, CBP_GT_A));    /* y - Y0, relatively accurate ... */
+    T m = d * cbp_math_fma(CBP_GT_B, t2, cbp_math_fma(CBP_GT_B, g0, CBP_GT_A));    /* y - Y0, relatively accurate ... */
     T e_lo, yd = cbp_two_sum(y, -CBP_GT_Y0, &e_lo);
     lo = (yd - m) + (e_lo + (lo - CBP_GT_Y0_LO));        /* ... and what it misses, absolutely accurate */
     T s1, s2, p = cbp_exp_two_lo(-m, -lo, &s1, &s2), s = s1 * s2;
-    T se = s * CBP_GT_E0, e = cbp_fma(se, p, se);
-    T h = cbp_fma(CBP_GT_E0, cbp_fma(s, p, s - K(1)), CBP_GT_ETA);
-    T k = cbp_fma(K(3) * CBP_GT_B, t2, cbp_fma(K(3) * CBP_GT_B, g0, CBP_GT_A));
+    T se = s * CBP_GT_E0, e = cbp_math_fma(se, p, se);
+    T h = cbp_math_fma(CBP_GT_E0, cbp_math_fma(s, p, s - K(1)), CBP_GT_ETA);
+    T k = cbp_math_fma(K(3) * CBP_GT_B, t2, cbp_math_fma(K(3) * CBP_GT_B, g0, CBP_GT_A));
     T dk_lo, dk = cbp_two_prod(d, k, &dk_lo);
-    h = (cbp_fma(-d_lo, k, cbp_fma(-d, CBP_GT_A_LO, h)) - dk_lo) - dk;
+    h = (cbp_math_fma(-d_lo, k, cbp_math_fma(-d, CBP_GT_A_LO, h)) - dk_lo) - dk;
     T v = cbp_over_square(CBP_GT_E0 * s1, h, p, e) * s2;
     return x > 0 ? K(1) - v : v;
 }
@@ -156,16 +156,16 @@ static inline T cbp_mish_slope(T x)
     T c = cbp_max(cbp_min(x, CBP_MISH_MAX), -CBP_DECAY_MAX), lo, d = cbp_two_sum(c, -CBP_MISH_X0, &lo);
     lo -= CBP_MISH_X0_LO;
     T s1, s2, p = cbp_exp_two_lo(d, lo, &s1, &s2), s = s1 * s2;
-    T m = cbp_fma(s, p, s - K(1)), sw = s * CBP_MISH_W0;
-    T w = cbp_fma(sw, p, sw), half = K(0.5) * w;
+    T m = cbp_math_fma(s, p, s - K(1)), sw = s * CBP_MISH_W0;
+    T w = cbp_math_fma(sw, p, sw), half = K(0.5) * w;
     T a = K(1) + w, a_lo = w - (a - K(1));
-    T den = cbp_fma(w, half, a), den_lo = cbp_fma(w, half, a - den) + a_lo;
+    T den = cbp_math_fma(w, half, a), den_lo = cbp_math_fma(w, half, a - den) + a_lo;
     T sq_lo, sq = cbp_two_prod(den, den, &sq_lo);
-    T inv = cbp_fma(w, cbp_fma(w, K(0.33), K(-0.93)), K(1));                /* 1 / D to a few per cent */
-    T fix = cbp_fma(sq_lo, -inv, K(-2) * den_lo) * inv;
-    T h = cbp_fma(lo, a, cbp_fma(d, a_lo, CBP_MISH_ETA));
-    h = cbp_fma(d, a, cbp_fma(m, CBP_P2(m, CBP_MISH_C0, CBP_MISH_C1, CBP_MISH_C2), h));
-    T num = x > 0 ? cbp_fma(c * w, a, -den) : cbp_times_exp(CBP_MISH_W0 * s1, h, p, fix);
+    T inv = cbp_math_fma(w, cbp_math_fma(w, K(0.33), K(-0.93)), K(1));                /* 1 / D to a few per cent */
+    T fix = cbp_math_fma(sq_lo, -inv, K(-2) * den_lo) * inv;
+    T h = cbp_math_fma(lo, a, cbp_math_fma(d, a_lo, CBP_MISH_ETA));
+    h = cbp_math_fma(d, a, cbp_math_fma(m, CBP_P2(m, CBP_MISH_C0, CBP_MISH_C1, CBP_MISH_C2), h));
+    T num = x > 0 ? cbp_math_fma(c * w, a, -den) : cbp_times_exp(CBP_MISH_W0 * s1, h, p, fix);
     T y = num / sq;
     return x > 0 ? K(1) + y : y * s2;
 }
