@@ -21,26 +21,6 @@ typedef enum { CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE } cbp_status;
 
 enum { CBP_MAX_DIMS = 8, CBP_LANES = 16, CBP_LANE_BLOCK = 1024 };
 
-/* ---- elementwise rows: see unary.def and binary.def ---- */
-
-/* y[i] = f(x[i]).  y may be x.  p: the row's scalar parameters, in the order of the table. */
-typedef void (*cbp_unary_fwd)(ptrdiff_t n, const void *x, void *y, const double *p);
-
-/* forward: y = f(x)   so:  dx[i] = strong_mul(g[i], df(kept[i])).
- * kept is x or y, as the row says (not read when it keeps nothing).  dx may be g.
- * The tangent is the same product, so this is the JVP too. */
-typedef void (*cbp_unary_vjp)(ptrdiff_t n, const void *kept, const void *g, void *dx, const double *p);
-
-/* y[i] = f(a[i], b[i]).  Comparisons write one byte an element. */
-typedef void (*cbp_binary_fwd)(ptrdiff_t n, const void *a, const void *b, void *y);
-
-/* forward: y = f(a, b)   so:  dx[i] = strong_mul(g[i], d(a, b, y)) for one side. */
-typedef void (*cbp_binary_vjp)(ptrdiff_t n, const void *a, const void *b, const void *y, const void *g, void *dx);
-
-/* One update of n parameters in one pass over w, g and up to three moments (NULL where the row has none).
- * h: the hyper-parameters, in the order of the row in optim.def. */
-typedef void (*cbp_optim_step)(ptrdiff_t n, void *w, const void *g, void *m1, void *m2, void *m3, const double *h);
-
 /* ---- products ---- */
 
 /* NN: c = a b, a (M,K), b (K,N).   NT: c = a b^T, b (N,K).   TN: c = a^T b, a (K,M). */
@@ -50,17 +30,24 @@ typedef struct cbp_kernels {
     const char *target;                 /* "base", "avx2", "avx512" */
     int bits, fma;
 
-    const cbp_unary_fwd *unary_fwd;     /* indexed by the row's place in unary.def */
-    const cbp_unary_vjp *unary_vjp;     /* NULL where the row has no derivative */
-    const cbp_binary_fwd *binary_fwd;   /* indexed by the row's place in binary.def */
-    const cbp_binary_vjp *binary_da, *binary_db;
-
-    /* the same rows with slopes added (dx = dx + the rounded product) and operand strides of 0 or 1; y, g, dx dense */
-    void (*unary_vjp_add)(int row, ptrdiff_t n, const void *kept, const void *g, void *dx, const double *p);
-    void (*binary_map)(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y);
+    /* Elementwise rows, by their place in unary.def and binary.def.
+     * p: the row's scalar parameters, in the order of the table.  Operand strides sa, sb are 1, or 0 for one number.
+     * Outputs may be an operand (the same address).  add: dx = dx + the rounded product.
+     *
+     * y[i] = f(x[i]) */
+    void (*unary)(int row, ptrdiff_t n, const void *x, void *y, const double *p);
+    /* forward: y = f(x)   so:  dx[i] = strong_mul(g[i], df(kept[i])).  kept is x or y, as the row says (not read when it
+     * keeps nothing).  The tangent is the same product, so this is the JVP too. */
+    void (*unary_vjp)(int row, ptrdiff_t n, const void *kept, const void *g, void *dx, const double *p, int add);
+    /* y[i] = f(a[i], b[i]).  Comparisons write one byte an element. */
+    void (*binary)(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y);
+    /* forward: y = f(a, b)   so:  dx[i] = strong_mul(g[i], d(a, b, y)) for one side (0: a, 1: b). */
     void (*binary_vjp)(int row, int side, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb,
                        const void *y, const void *g, void *dx, int add);
-    const cbp_optim_step *optim_step;   /* indexed by the row's place in optim.def */
+
+    /* One update of n parameters in one pass over w, g and up to three moments (NULL where the row has none).
+     * h: the hyper-parameters, in the order of the row in optim.def. */
+    void (*optim)(int row, ptrdiff_t n, void *w, const void *g, void *m1, void *m2, void *m3, const double *h);
 
     /* y[i] = c[i*sc] ? a[i*sa] : b[i*sb];  c bytes, strides 0 or 1 */
     void (*where)(ptrdiff_t n, const uint8_t *c, ptrdiff_t sc, const void *a, ptrdiff_t sa,

@@ -7,8 +7,9 @@
 
 #include <string.h>
 
-extern const cbp_unary_fwd CBP_SYM(cbp_unary_fwd_table)[];
-extern const cbp_unary_vjp CBP_SYM(cbp_unary_vjp_table)[];
+#define ELEMENTWISE(name) extern __typeof__(*((cbp_kernels *)0)->name) CBP_SYM(cbp_##name);
+ELEMENTWISE(unary)
+ELEMENTWISE(unary_vjp)
 
 void CBP_SYM(cbp_gemm)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, ptrdiff_t lda,
                        const void *b, ptrdiff_t ldb, const void *bias, void *c, ptrdiff_t ldc, int add,
@@ -16,7 +17,7 @@ void CBP_SYM(cbp_gemm)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K,
 size_t CBP_SYM(cbp_gemm_scratch)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K);
 
 typedef struct {
-    cbp_unary_fwd act;
+    int act;
     const double *p;
     const T *z;
     T *y;
@@ -27,21 +28,20 @@ static void activate(void *ctx, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t o0, ptrdif
 {
     const activation *f = ctx;
     if (o1 - o0 == f->O) {
-        f->act((b1 - b0) * f->O, f->z + b0 * f->O, f->y + b0 * f->O, f->p);
+        CBP_SYM(cbp_unary)(f->act, (b1 - b0) * f->O, f->z + b0 * f->O, f->y + b0 * f->O, f->p);
         return;
     }
-    for (ptrdiff_t b = b0; b < b1; b++) f->act(o1 - o0, f->z + b * f->O + o0, f->y + b * f->O + o0, f->p);
+    for (ptrdiff_t b = b0; b < b1; b++) CBP_SYM(cbp_unary)(f->act, o1 - o0, f->z + b * f->O + o0, f->y + b * f->O + o0, f->p);
 }
 
 void CBP_SYM(cbp_dense_fwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x, const void *w, const void *bias,
                             int act, const double *p, void *z, void *y, void *scratch)
 {
     T *product = z ? z : y;
-    activation f = {.p = p, .z = product, .y = y, .O = O};
+    activation f = {.act = act, .p = p, .z = product, .y = y, .O = O};
     cbp_product xw = {.M = B, .N = O, .K = I, .p = x, .p_row = I, .p_k = 1, .q = w, .q_ld = O, .bias = bias,
                       .c = product, .c_ld = O};
     if (act >= 0) {
-        f.act = CBP_SYM(cbp_unary_fwd_table)[act];
         xw.done = activate;
         xw.ctx = &f;
     }
@@ -53,7 +53,7 @@ void CBP_SYM(cbp_dense_fwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x
 static const T *gradient_of_z(ptrdiff_t n, const void *kept, const void *g, int act, const double *p, void *gz)
 {
     if (act >= 0) {
-        CBP_SYM(cbp_unary_vjp_table)[act](n, kept, g, gz, p);
+        CBP_SYM(cbp_unary_vjp)(act, n, kept, g, gz, p, 0);
         return gz;
     }
     if (gz && gz != g && n > 0) memcpy(gz, g, (size_t)n * sizeof(T));

@@ -1,13 +1,21 @@
 /* optim.c: the rows of optim.def as loops: one pass over w, g and the moments.
  *
- * cbp_<name>_step(n, w, g, m1, m2, m3, h): w and moments (n) are updated, g (n) is read; the buffers don't overlap.
+ * w and moments (n) are updated, g (n) is read; the buffers don't overlap.
  * Each hyper-parameter is cast to T once; quantities of several are computed in double, then cast.
+ * As in elementwise.c, a loop takes whole vectors only; the last few elements are padded.
  */
+#include "pool.h"
 #include "vmath.h"
 
 #include <string.h>
 
 #define TINY 1e-30
+enum { WHOLE = 64 / sizeof(T), BUFFERS = 5 };
+
+/* Parameters below which another thread is not worth waking: they take about 0.4 ns each. */
+#ifndef CBP_UPDATES_A_THREAD
+#define CBP_UPDATES_A_THREAD 65536
+#endif
 
 /* x, but 0 for what would only slow the arithmetic down; NaN stays */
 static inline T cbp_flush(T x) { return cbp_abs(x) < K(TINY) ? 0 : x; }
@@ -41,7 +49,8 @@ name##_loop(ptrdiff_t n, T *restrict W, const T *restrict G, T *restrict M1, T *
     memcpy(&h, hyper_, sizeof h); \
     CAST_ALL hyper \
     once; \
-    for (ptrdiff_t i = 0; i < n; i++) { \
+    const ptrdiff_t whole = n & -(ptrdiff_t)WHOLE; \
+    for (ptrdiff_t i = 0; i < whole; i++) { \
         T w = W[i], g = G[i], m1 = has1 ? M1[i] : 0, m2 = has2 ? M2[i] : 0, m3 = has3 ? M3[i] : 0; \
         __VA_ARGS__; \
         W[i] = w; \
@@ -50,8 +59,9 @@ name##_loop(ptrdiff_t n, T *restrict W, const T *restrict G, T *restrict M1, T *
         if (has3) M3[i] = m3; \
     } \
 } \
-static void name##_step(ptrdiff_t n, void *w, const void *g, void *m1, void *m2, void *m3, const double *h) \
+static void name##_whole(ptrdiff_t n, T *const *b, const double *h) \
 { \
+    T *w = b[0], *g = b[1], *m1 = b[2], *m2 = b[3], *m3 = b[4]; \
     const int on1 = moments >= 1 && (always >= 1 || m1), on2 = moments >= 2 && (always >= 2 || m2), \
               on3 = moments >= 3 && (always >= 3 || m3); \
     if (on1 && on2 && on3) name##_loop(n, w, g, m1, m2, m3, h, 1, 1, 1); \
@@ -62,8 +72,52 @@ static void name##_step(ptrdiff_t n, void *w, const void *g, void *m1, void *m2,
 }
 #include "optim.def"
 
-#define CBP_OPTIM(name, moments, always, names, hyper, once, ...) name##_step,
-extern const cbp_optim_step CBP_SYM(cbp_optim_table)[];
-const cbp_optim_step CBP_SYM(cbp_optim_table)[] = {
+typedef void (*whole_loop)(ptrdiff_t n, T *const *buffers, const double *h);
+#define CBP_OPTIM(name, moments, always, names, hyper, once, ...) name##_whole,
+static const whole_loop loops[] = {
 #include "optim.def"
 };
+
+typedef struct {
+    whole_loop loop;
+    T *buffer[BUFFERS];
+    const double *h;
+    ptrdiff_t n, part;
+} update;
+
+static void run(const update *u, ptrdiff_t from, ptrdiff_t to)
+{
+    const ptrdiff_t whole = (to - from) & -(ptrdiff_t)WHOLE, rest = to - from - whole;
+    T *at[BUFFERS], *in[BUFFERS] = {NULL}, padded[BUFFERS][WHOLE];
+    for (int j = 0; j < BUFFERS; j++) at[j] = u->buffer[j] ? u->buffer[j] + from : NULL;
+    u->loop(whole, at, u->h);
+    if (!rest) return;
+    for (int j = 0; j < BUFFERS; j++) {
+        if (!at[j]) continue;
+        in[j] = padded[j];
+        for (ptrdiff_t i = 0; i < WHOLE; i++) in[j][i] = at[j][whole + (i < rest ? i : 0)];
+    }
+    u->loop(WHOLE, in, u->h);
+    for (int j = 0; j < BUFFERS; j++)
+        if (at[j] && j != 1) memcpy(at[j] + whole, in[j], (size_t)rest * sizeof(T));        /* 1: g is only read */
+}
+
+static void run_part(void *ctx, ptrdiff_t i)
+{
+    const update *u = ctx;
+    const ptrdiff_t from = i * u->part, end = from + u->part;
+    run(u, from, end < u->n ? end : u->n);
+}
+
+void CBP_SYM(cbp_optim)(int row, ptrdiff_t n, void *w, const void *g, void *m1, void *m2, void *m3, const double *h)
+{
+    update u = {.loop = loops[row], .buffer = {w, (T *)g, m1, m2, m3}, .h = h, .n = n};
+    const ptrdiff_t most = n / CBP_UPDATES_A_THREAD, threads = most < 2 ? 1 : cbp_get_num_threads();
+    if (threads < 2) {
+        run(&u, 0, n);
+        return;
+    }
+    const ptrdiff_t count = most < threads ? most : threads;
+    u.part = ((n + count - 1) / count + WHOLE - 1) & -(ptrdiff_t)WHOLE;
+    cbp_parallel(run_part, &u, (n + u.part - 1) / u.part);
+}

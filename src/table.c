@@ -1,15 +1,9 @@
 /* table.c: the kernel table of one instruction set and dtype.  Compiled with the kernels it lists. */
 #include "cbp.h"
 
-extern const cbp_unary_fwd CBP_SYM(cbp_unary_fwd_table)[];
-extern const cbp_unary_vjp CBP_SYM(cbp_unary_vjp_table)[];
-extern const cbp_binary_fwd CBP_SYM(cbp_binary_fwd_table)[];
-extern const cbp_binary_vjp CBP_SYM(cbp_binary_da_table)[], CBP_SYM(cbp_binary_db_table)[];
-extern const cbp_optim_step CBP_SYM(cbp_optim_table)[];
-
 /* every function in the table has the type that the table gives it */
 #define CBP_KERNELS(X) \
-    X(unary_vjp_add) X(binary_map) X(binary_vjp) X(where) X(sum_last) X(sum_lead) X(max_last) X(max_lead) X(argmax_last) \
+    X(unary) X(unary_vjp) X(binary) X(binary_vjp) X(where) X(optim) X(sum_last) X(sum_lead) X(max_last) X(max_lead) X(argmax_last) \
     X(softmax) X(log_softmax) X(logsumexp) X(ce_fwd) X(ce_vjp) \
     X(gemm) X(gemm_ref) X(gemm_scratch) X(dense_fwd) X(dense_bwd) X(dense_scratch)
 #define DECLARE(name) extern __typeof__(*((cbp_kernels *)0)->name) CBP_SYM(cbp_##name);
@@ -21,9 +15,5 @@ CBP_KERNELS(DECLARE)
 extern const cbp_kernels CBP_SYM(cbp_kernels);
 const cbp_kernels CBP_SYM(cbp_kernels) = {
     .target = TEXT(CBP_TARGET), .bits = CBP_BITS, .fma = CBP_HAS_FMA,
-    .unary_fwd = CBP_SYM(cbp_unary_fwd_table), .unary_vjp = CBP_SYM(cbp_unary_vjp_table),
-    .binary_fwd = CBP_SYM(cbp_binary_fwd_table),
-    .binary_da = CBP_SYM(cbp_binary_da_table), .binary_db = CBP_SYM(cbp_binary_db_table),
-    .optim_step = CBP_SYM(cbp_optim_table),
     CBP_KERNELS(ENTRY)
 };

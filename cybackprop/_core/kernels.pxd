@@ -10,29 +10,19 @@ cdef extern from "cbp.h" nogil:
         CBP_NN, CBP_NT, CBP_TN
     enum:
         CBP_MAX_DIMS
-    ctypedef void (*cbp_unary_fwd)(Py_ssize_t n, const void *x, void *y, const double *p) noexcept
-    ctypedef void (*cbp_unary_vjp)(Py_ssize_t n, const void *kept, const void *g, void *dx, const double *p) noexcept
-    ctypedef void (*cbp_binary_fwd)(Py_ssize_t n, const void *a, const void *b, void *y) noexcept
-    ctypedef void (*cbp_binary_vjp)(Py_ssize_t n, const void *a, const void *b, const void *y, const void *g,
-                                    void *dx) noexcept
-    ctypedef void (*cbp_optim_step)(Py_ssize_t n, void *w, const void *g, void *m1, void *m2, void *m3,
-                                    const double *h) noexcept
     ctypedef struct cbp_kernels:
         const char *target
         int bits
         int fma
-        const cbp_unary_fwd *unary_fwd
-        const cbp_unary_vjp *unary_vjp
-        const cbp_binary_fwd *binary_fwd
-        const cbp_binary_vjp *binary_da
-        const cbp_binary_vjp *binary_db
-        const cbp_optim_step *optim_step
-        void (*unary_vjp_add)(int row, Py_ssize_t n, const void *kept, const void *g, void *dx,
-                              const double *p) noexcept nogil
-        void (*binary_map)(int row, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
-                           void *y) noexcept nogil
+        void (*unary)(int row, Py_ssize_t n, const void *x, void *y, const double *p) noexcept nogil
+        void (*unary_vjp)(int row, Py_ssize_t n, const void *kept, const void *g, void *dx, const double *p,
+                          int add) noexcept nogil
+        void (*binary)(int row, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
+                       void *y) noexcept nogil
         void (*binary_vjp)(int row, int side, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
                            const void *y, const void *g, void *dx, int add) noexcept nogil
+        void (*optim)(int row, Py_ssize_t n, void *w, const void *g, void *m1, void *m2, void *m3,
+                      const double *h) noexcept nogil
         void (*where)(Py_ssize_t n, const uint8_t *c, Py_ssize_t sc, const void *a, Py_ssize_t sa,
                       const void *b, Py_ssize_t sb, void *y) noexcept nogil
         void (*sum_last)(Py_ssize_t B, Py_ssize_t K, const void *x, void *y) noexcept nogil

@@ -62,10 +62,7 @@ cdef class UnaryRow(Row):
             r.cot = NULL
         cdef const void *kp = NULL if kept == NULL else kept.data
         cdef const void *gp = dx.data if r.cot == NULL else r.cot.data
-        if add:
-            cbp_active[dx.dtype].unary_vjp_add(self.place, dx.size, kp, gp, dx.data, r.p)
-        else:
-            cbp_active[dx.dtype].unary_vjp[self.place](dx.size, kp, gp, dx.data, r.p)
+        cbp_active[dx.dtype].unary_vjp(self.place, dx.size, kp, gp, dx.data, r.p, add)
         return 0
 
     def __call__(self, x, double p0=0.0, double p1=0.0):
@@ -151,7 +148,7 @@ cdef Tensor unary(UnaryRow row, Tensor x, double p0, double p1):
     cdef double p[2]
     p[0] = p0
     p[1] = p1
-    cbp_active[x.a.dtype].unary_fwd[row.place](x.a.size, x.a.data, y.a.data, p)
+    cbp_active[x.a.dtype].unary(row.place, x.a.size, x.a.data, y.a.data, p)
     cdef Record r
     if x.record is not None and not cbp_no_grad:
         r = new_record(row, 1, y.a)
@@ -195,9 +192,9 @@ cdef Tensor binary(BinaryRow row, object x, object y):
         refuse_dtype(row.name, a.a.dtype)
     if same_shape(a.a, b.a):
         out = wrap(like(a.a))
-        cbp_active[a.a.dtype].binary_fwd[row.place](a.a.size, a.a.data, b.a.data, out.a.data)
+        cbp_active[a.a.dtype].binary(row.place, a.a.size, a.a.data, 1, b.a.data, 1, out.a.data)
     else:
-        out = wrap(broadcast_run(row.name, a.a, b.a, a.a.dtype, cbp_active[a.a.dtype].binary_map, row.place))
+        out = wrap(broadcast_run(row.name, a.a, b.a, a.a.dtype, cbp_active[a.a.dtype].binary, row.place))
     if not cbp_no_grad and (a.record is not None or b.record is not None):
         record_binary(row, a, b, out)
     return out
@@ -234,7 +231,7 @@ cdef Tensor compare(BinaryRow row, object x, object y):
     a, b = met(row.name, x, y)
     if a.a.dtype > CBP_F64:
         return raw_compare_integers(row.name, a, b)
-    return wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary_map, row.place))
+    return wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary, row.place))
 
 
 cdef tuple read_parameters(str text):

@@ -105,7 +105,7 @@ cdef class Sweep:
             edge.cot = c
             return 0
         sum_ = edge.cot if edge.cot.refs == 1 else c if c.refs == 1 else like(c)
-        cbp_active[c.dtype].binary_fwd[ADD.place](c.size, edge.cot.data, c.data, sum_.data)
+        cbp_active[c.dtype].binary(ADD.place, c.size, edge.cot.data, 1, c.data, 1, sum_.data)
         if sum_ != edge.cot:
             cbp_array_drop(edge.cot)
             edge.cot = sum_

@@ -76,6 +76,6 @@ def update(str row, list groups, dict steps, dict new_steps):
                     moment = moments[k][i]
                     m[k] = moment.a.data
                     moment.a.version += 1
-            cbp_active[p.a.dtype].optim_step[place](p.a.size, p.a.data, g.a.data, m[0], m[1], m[2], h)
+            cbp_active[p.a.dtype].optim(place, p.a.size, p.a.data, g.a.data, m[0], m[1], m[2], h)
             note_write(p.a, written_by)
     steps.update(new_steps)

@@ -150,8 +150,8 @@ def activation_forward(str name, const floating[:, ::1] x, *, parameters=None, o
     if y.shape[0] != x.shape[0] or y.shape[1] != x.shape[1]:
         raise ShapeError(f"{name}: out ({y.shape[0]}, {y.shape[1]}) must be ({x.shape[0]}, {x.shape[1]})")
     with nogil:
-        kernels_of(CBP_F32 if floating is float else CBP_F64).unary_fwd[place](
-            x.shape[0] * x.shape[1], start(x), <void *>start(y), p)
+        kernels_of(CBP_F32 if floating is float else CBP_F64).unary(
+            place, x.shape[0] * x.shape[1], start(x), <void *>start(y), p)
     return result
 
 
@@ -168,8 +168,8 @@ def activation_backward(str name, const floating[:, ::1] kept, const floating[:,
         if rows != g.shape[0] or columns != g.shape[1]:
             raise ShapeError(f"{name}: {what} ({rows}, {columns}) must be ({g.shape[0]}, {g.shape[1]})")
     with nogil:
-        kernels_of(CBP_F32 if floating is float else CBP_F64).unary_vjp[place](
-            g.shape[0] * g.shape[1], start(kept), start(g), <void *>start(dx), p)
+        kernels_of(CBP_F32 if floating is float else CBP_F64).unary_vjp(
+            place, g.shape[0] * g.shape[1], start(kept), start(g), <void *>start(dx), p, 0)
     return result
 
 
