@@ -65,9 +65,10 @@ typedef struct cbp_kernels {
     void (*log_softmax)(ptrdiff_t B, ptrdiff_t C, const void *x, void *y);
     void (*logsumexp)(ptrdiff_t B, ptrdiff_t C, const void *x, void *y);
     /* loss[b] = logsumexp(x[b]) - x[b, t[b]], p = softmax(x); t[b] == ignore gives loss 0 and is skipped.
-     * CBP_OUT_OF_RANGE if any other t[b] is outside [0, C): nothing was written then. */
+     * CBP_OUT_OF_RANGE if any other t[b] is outside [0, C): nothing was written then.
+     * p may be NULL.  dx (may be NULL): what ce_vjp makes of p and g[b * sg], sg 0 or 1, in the same pass. */
     cbp_status (*ce_fwd)(ptrdiff_t B, ptrdiff_t C, const void *x, const int64_t *t, int64_t ignore,
-                         void *loss, void *p);
+                         void *loss, void *p, const void *g, ptrdiff_t sg, void *dx);
     /* forward: loss[b] = -log p[b, t[b]]   so:  dx[b,c] = g[b] * (p[b,c] - (c == t[b])), strong zero in g[b] */
     void (*ce_vjp)(ptrdiff_t B, ptrdiff_t C, const void *p, const int64_t *t, int64_t ignore,
                    const void *g, void *dx);

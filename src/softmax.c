@@ -184,46 +184,69 @@ static void targets(ptrdiff_t rows, ptrdiff_t C, const T *x, const int64_t *t, i
     for (ptrdiff_t r = 0; r < rows; r++) xt[r] = t[r] == ignore ? 0 : x[r * C + t[r]];
 }
 
+/* dx = g (p - onehot(t)) for one row; p may be dx.  A row whose target is `ignore` (or, memory safety only, outside [0, C))
+ * gets zeros, as does one whose g is 0. */
+static void row_gradient(ptrdiff_t C, const T *p, int64_t t, int64_t ignore, T g, T *dx)
+{
+    if (t == ignore || t < 0 || t >= C || g == 0) {
+        for (ptrdiff_t c = 0; c < C; c++) dx[c] = 0;
+        return;
+    }
+    const T at_target = g * (p[t] - 1);
+    for (ptrdiff_t c = 0; c < C; c++) dx[c] = g * p[c];
+    dx[t] = at_target;
+}
+
+/* The same for the rows of a tile, p and then dx in e. */
+static void tile_gradient(ptrdiff_t rows, ptrdiff_t C, cbp_tile e, const int64_t *t, int64_t ignore, const T *g, ptrdiff_t sg,
+                          T *dx)
+{
+    CBP_ALIGNED T gs[CBP_TILE_ROWS] = {0}, at_target[CBP_TILE_ROWS];
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        gs[r] = t[r] == ignore ? 0 : g[r * sg];
+        at_target[r] = gs[r] == 0 ? 0 : gs[r] * (e[t[r]][r] - 1);
+    }
+    for (ptrdiff_t c = 0; c < C; c++) CBP_EACH_LANE(r) e[c][r] = cbp_strong_mul(gs[r], e[c][r]);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        if (t[r] != ignore) e[t[r]][r] = at_target[r];
+    cbp_tile_store(rows, C, e, dx);
+}
+
 /* p may be NULL where only the loss is wanted; rows whose target is `ignore` get their p all the same. */
 cbp_status CBP_SYM(cbp_ce_fwd)(ptrdiff_t B, ptrdiff_t C, const void *x_, const int64_t *t, int64_t ignore,
-                               void *loss_, void *p_)
+                               void *loss_, void *p_, const void *g_, ptrdiff_t sg, void *dx_)
 {
-    const T *x = x_;
-    T *loss = loss_, *p = p_, xt[CBP_TILE_ROWS];
+    const T *x = x_, *g = g_;
+    T *loss = loss_, *p = p_, *dx = dx_, xt[CBP_TILE_ROWS];
     for (ptrdiff_t b = 0; b < B; b++)
         if (t[b] != ignore && (t[b] < 0 || t[b] >= C)) return CBP_OUT_OF_RANGE;
     if (C == 0)
         for (ptrdiff_t b = 0; b < B; b++) loss[b] = 0;
     else if (C > CBP_TILE_K) {
-        LONG_ROWS(b, rows, (targets(rows, C, x + b * C, t + b, ignore, xt), p ? p + b * C : NULL)) {
+        T *e = p ? p : dx;
+        LONG_ROWS(b, rows, (targets(rows, C, x + b * C, t + b, ignore, xt), e ? e + b * C : NULL)) {
             put_loss(rows, t + b, ignore, xt, m, rest, loss + b);
-            for (ptrdiff_t r = 0; p && r < rows; r++) divide(C, p + (b + r) * C, 1 + rest[r]);
+            for (ptrdiff_t r = 0; e && r < rows; r++) {
+                T *row = e + (b + r) * C;
+                divide(C, row, 1 + rest[r]);
+                if (dx) row_gradient(C, row, t[b + r], ignore, g[(b + r) * sg], dx + (b + r) * C);
+            }
         }
     } else {
         SHORT_ROWS(b, rows) {
             targets(rows, C, x + b * C, t + b, ignore, xt);
             put_loss(rows, t + b, ignore, xt, m, rest, loss + b);
-            if (!p) continue;
+            if (!p && !dx) continue;
             for (ptrdiff_t c = 0; c < C; c++) CBP_EACH_LANE(r) e[c][r] /= 1 + rest[r];
-            cbp_tile_store(rows, C, e, p + b * C);
+            if (p) cbp_tile_store(rows, C, e, p + b * C);
+            if (dx) tile_gradient(rows, C, e, t + b, ignore, g + b * sg, sg, dx + b * C);
         }
     }
     return CBP_OK;
 }
 
-/* A row whose target is `ignore` (or, memory safety only, outside [0, C)) gets zeros, as does one whose g is 0. */
-void CBP_SYM(cbp_ce_vjp)(ptrdiff_t B, ptrdiff_t C, const void *p_, const int64_t *t, int64_t ignore,
-                         const void *g_, void *dx_)
+void CBP_SYM(cbp_ce_vjp)(ptrdiff_t B, ptrdiff_t C, const void *p, const int64_t *t, int64_t ignore, const void *g, void *dx)
 {
-    const T *p = p_, *g = g_;
-    T *dx = dx_;
-    for (ptrdiff_t b = 0; b < B; b++, p += C, dx += C) {
-        if (t[b] == ignore || t[b] < 0 || t[b] >= C || g[b] == 0) {
-            for (ptrdiff_t c = 0; c < C; c++) dx[c] = 0;
-            continue;
-        }
-        const T gb = g[b], at_target = gb * (p[t[b]] - 1);
-        for (ptrdiff_t c = 0; c < C; c++) dx[c] = gb * p[c];
-        dx[t[b]] = at_target;
-    }
+    for (ptrdiff_t b = 0; b < B; b++)
+        row_gradient(C, (const T *)p + b * C, t[b], ignore, ((const T *)g)[b], (T *)dx + b * C);
 }

@@ -34,7 +34,7 @@ cdef extern from "cbp.h" nogil:
         void (*log_softmax)(Py_ssize_t B, Py_ssize_t C, const void *x, void *y) noexcept nogil
         void (*logsumexp)(Py_ssize_t B, Py_ssize_t C, const void *x, void *y) noexcept nogil
         cbp_status (*ce_fwd)(Py_ssize_t B, Py_ssize_t C, const void *x, const int64_t *t, int64_t ignore, void *loss,
-                             void *p) noexcept nogil
+                             void *p, const void *g, Py_ssize_t sg, void *dx) noexcept nogil
         void (*ce_vjp)(Py_ssize_t B, Py_ssize_t C, const void *p, const int64_t *t, int64_t ignore, const void *g,
                        void *dx) noexcept nogil
         void (*gemm)(cbp_layout layout, Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const void *a, Py_ssize_t lda,

@@ -220,19 +220,26 @@ def raw_softmax(str kind, Tensor x):
     return y
 
 
-def raw_cross_entropy(Tensor x, Tensor t, int64_t ignore):
-    """(-log softmax(x)[b, t[b]], softmax(x)) for x (B, C) and t (B,)."""
+def raw_cross_entropy(Tensor x, Tensor t, int64_t ignore, Tensor g=None):
+    """(-log softmax(x)[b, t[b]], softmax(x)) for x (B, C) and t (B,).
+
+    With a cotangent g, (B,) or (1,) for all rows, also what raw_cross_entropy_vjp gives, in the same pass.
+    """
     need_float("cross_entropy", x.a)
+    cdef Py_ssize_t B = x.a.shape[0], C = x.a.shape[1], i
+    if g is not None and (g.a.dtype != x.a.dtype or g.a.ndim != 1 or g.a.shape[0] not in (1, B)):
+        raise ShapeError(f"cross_entropy: the cotangent {g.shape} does not fit x {x.shape}; (1,) or ({B},) does")
     cdef Tensor loss = wrap(new_array(x.a.dtype, 1, x.a.shape)), p = wrap(like(x.a))
-    cdef Py_ssize_t C = x.a.shape[1], i
+    cdef Tensor dx = None if g is None else wrap(like(x.a))
     cdef int64_t label
-    if cbp_active[x.a.dtype].ce_fwd(x.a.shape[0], C, x.a.data, <int64_t *>t.a.data, ignore, loss.a.data,
-                                    p.a.data) != CBP_OK:
-        for i in range(x.a.shape[0]):
+    if cbp_active[x.a.dtype].ce_fwd(B, C, x.a.data, <int64_t *>t.a.data, ignore, loss.a.data, p.a.data,
+                                    data_of(array_of(g)), 0 if g is None or g.a.shape[0] == 1 else 1,
+                                    data_of(array_of(dx))) != CBP_OK:
+        for i in range(B):
             label = (<int64_t *>t.a.data)[i]
             if label != ignore and not 0 <= label < C:
                 raise ValueError(f"cross_entropy: target {label} in row {i} is outside [0, {C})")
-    return loss, p
+    return (loss, p) if g is None else (loss, p, dx)
 
 
 def raw_cross_entropy_vjp(Tensor p, Tensor t, int64_t ignore, Tensor g):

@@ -55,6 +55,28 @@ def test_values(C, dtype, target, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("C", CLASSES)
+def test_the_gradient_in_the_same_pass_has_the_bits_of_the_vjp(C, dtype, target, rng):
+    x = (rng.normal(size=(37, C)) * 5).astype(dtype)
+    x[4] = np.nan
+    x[9, 0] = np.inf
+    t = rng.integers(0, C, 37)
+    t[[2, 30]] = IGNORE
+    g = rng.normal(size=37).astype(dtype)
+    g[[3, 4]] = 0
+    x, t = cb.tensor(x), cb.tensor(t)
+    for cotangent in (cb.tensor(g), cb.tensor(g[:1]), cb.tensor(np.zeros(1, dtype))):
+        loss, p, dx = engine.raw_cross_entropy(x, t, IGNORE, cotangent)
+        plain_loss, plain_p = engine.raw_cross_entropy(x, t, IGNORE)
+        wanted = engine.raw_cross_entropy_vjp(p, t, IGNORE, cb.tensor(np.broadcast_to(cotangent.numpy(), 37)))
+        for got, want in ((loss, plain_loss), (p, plain_p), (dx, wanted)):
+            np.testing.assert_array_equal(got.numpy(), want.numpy())      # NaN equals NaN; its sign is not promised
+    for wrong in (cb.tensor(g[:5]), cb.tensor(g[:, None]), cb.tensor(g.astype("f4" if dtype == "float64" else "f8"))):
+        with pytest.raises(ShapeError, match="cotangent"):
+            engine.raw_cross_entropy(x, t, IGNORE, wrong)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_confident_row_keeps_its_tiny_loss(dtype, target):
     for gap in (5, 20, 27.6, 60, 80):
         x = np.array([[gap, 0.0, 0.0]], dtype)
