@@ -21,7 +21,7 @@ except ValueError as _error:
     raise ImportError(str(_error)) from None
 
 from cybackprop import config as _config  # noqa: F401
-from cybackprop import nn, optim, train  # noqa: F401
+from cybackprop import nn, optim, threads, train  # noqa: F401
 from cybackprop import ops as _ops
 from cybackprop import transforms as _transforms  # noqa: F401
 

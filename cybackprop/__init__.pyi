@@ -7,6 +7,7 @@ from cybackprop.config import Config
 from cybackprop.transforms.steps import Step
 from cybackprop import nn as nn
 from cybackprop import optim as optim
+from cybackprop import threads as threads
 from cybackprop import train as train
 from cybackprop._core.engine import Parameter as Parameter
 from cybackprop._core.engine import Tensor as Tensor

@@ -59,7 +59,7 @@ static struct {
 
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 static _Atomic int num_threads;        /* 0: not decided yet */
-static _Atomic int last_used = 1;
+static _Atomic int most_used = 1;
 static _Thread_local void *own_scratch;
 
 /* ---- the floating-point mode of the caller holds in its workers: equal bits for any number of threads ---- */
@@ -191,11 +191,12 @@ void cbp_parallel(void (*task)(void *ctx, ptrdiff_t i), void *ctx, ptrdiff_t n)
     pthread_mutex_unlock(&pool.lock);
     run_tasks();
     wait_for_workers();
-    atomic_store(&last_used, atomic_load(&job.used));
+    const int used = atomic_load(&job.used);               /* the only writer but for readers that reset it */
+    if (used > atomic_load(&most_used)) atomic_store(&most_used, used);
     atomic_flag_clear(&busy);
 }
 
-int cbp_pool_workers_used(void) { return atomic_load(&last_used); }
+int cbp_pool_workers_used(void) { return atomic_exchange(&most_used, 1); }
 void *cbp_worker_scratch(void) { return own_scratch; }
 
 /* ---- how many ---- */

@@ -9,10 +9,16 @@
  * submitting, runs inline. */
 void cbp_parallel(void (*task)(void *ctx, ptrdiff_t i), void *ctx, ptrdiff_t n);
 
-void cbp_set_num_threads(int n);   /* n < 1: back to the default */
-int cbp_get_num_threads(void);
+/* The two symbols that a module built with -fvisibility=hidden exports: threadpoolctl calls them by name. */
+#ifdef __GNUC__
+#define CBP_EXPORT __attribute__((visibility("default")))
+#else
+#define CBP_EXPORT
+#endif
+CBP_EXPORT void cbp_set_num_threads(int n);   /* n < 1: back to the default */
+CBP_EXPORT int cbp_get_num_threads(void);
 
-/* Threads (the caller included) that ran at least one task of the last parallel region: for tests. */
+/* The most threads (the caller included) that ran tasks of one parallel region since the last call of this: for tests. */
 int cbp_pool_workers_used(void);
 
 /* The running pool worker's own CBP_WORKER_SCRATCH bytes, 64-byte aligned; NULL on any other thread. */

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cybackprop"
 
 # a room may import from its own and from those before it
-ORDER = [{"errors", "_version"}, {"_core"}, {"io", "data"}, {"ops", "config", "kernels"}, {"transforms"},
+ORDER = [{"errors", "_version"}, {"_core"}, {"io", "data"}, {"ops", "config", "kernels", "threads"}, {"transforms"},
          {"nn", "optim"}, {"train"}, {"cli"}]
 RANK = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
 

@@ -41,6 +41,11 @@ def get_num_threads():
     return cbp_get_num_threads()
 
 
+def workers_used():
+    """The most threads, the caller's included, that shared one piece of work since the last call; for tests."""
+    return cbp_pool_workers_used()
+
+
 def bytes_in_use():
     """Bytes held by live tensors."""
     return cbp_bytes_in_use()
