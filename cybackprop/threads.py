@@ -1,6 +1,6 @@
 """threadpoolctl's limits act on our pool, whichever of the two packages is imported first.
 
-threadpoolctl reads the file names of a process's libraries and calls C symbols through ctypes; a controller tells it which.
+threadpoolctl reads the file names of a process's libraries and calls C symbols through ctypes; a controller says which.
 It is optional, so it is never imported from here: the controller registers itself when somebody else does.
 """
 

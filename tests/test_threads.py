@@ -117,7 +117,7 @@ def test_two_hundred_forks_after_threaded_work_train_to_the_same_bits():
     for i in range(200):
         pid = os.fork()
         if pid == 0:                     # no pytest machinery in the child: a number is all it says
-            os._exit(0 if train() == wanted else 1)
+            os._exit(1 if train() != wanted else 2 if i == 0 and workers(3) == 1 else 0)
         assert wait_for(pid) == 0, f"fork {i}"
 
 
