@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find src cybackprop/_core -name '*.[ch]' -o -name '*.def' -o -name '*.py[xd]' -o -name '*.pxi')
 BENCH := .bench-env
 
-.PHONY: help demo test check asan bench bench-env size stubs wheel clean
+.PHONY: help demo test check asan ctest cross bench bench-env size stubs selftest-hash wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,12 @@ wheel: $(VENV)/created  ## build a wheel into dist/
 asan: $(VENV)/test-tools  ## the suite with ASan and UBSan, every buffer its own malloc
 	sh tools/asan.sh $(BIN)/python
 
+ctest: $(VENV)/created  ## the kernels against plain loops in C, and the selftest's hash
+	$(BIN)/python tools/ctest.py
+
+cross: $(VENV)/created  ## the same under qemu: arm64 (NEON) and s390x (big-endian)
+	$(BIN)/python tools/ctest.py cross
+
 bench-env: $(BENCH)/installed  ## the environment of the peers: torch, scikit-learn
 
 $(BENCH)/installed: benchmarks/requirements.txt
@@ -73,6 +79,9 @@ bench: $(BENCH)/installed wheel  ## one training step and the tape, beside torch
 
 stubs: $(VENV)/built  ## rewrite the type stubs from the rows
 	$(BIN)/python tools/stubs.py
+
+selftest-hash: $(VENV)/built  ## commit the hashes of this machine's kernels, after a change of bits that is meant
+	$(BIN)/python tools/selftest_hash.py
 
 size:  ## lines by folder, and the sizes that are promised
 	@sh tools/size.sh

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cybackprop"
 
 # a room may import from its own and from those before it
-ORDER = [{"errors", "_version"}, {"_core"}, {"io", "data"}, {"ops", "config", "kernels", "threads"}, {"transforms"},
-         {"nn", "optim"}, {"train"}, {"cli"}]
+ORDER = [{"errors", "_version"}, {"_core"}, {"io", "data"}, {"ops", "config", "kernels", "selftest", "threads"},
+         {"transforms"}, {"nn", "optim"}, {"train"}, {"cli"}, {"__main__"}]
 RANK = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
 
 

@@ -55,6 +55,18 @@ cdef extern from "dispatch.h" nogil:
     cbp_status cbp_select(const char *name) noexcept
     const cbp_kernels *cbp_table(const char *name, cbp_dtype dtype) noexcept
 
+cdef extern from "selftest.h" nogil:
+    enum:
+        CBP_SELFTEST_SECTIONS
+    const char *cbp_selftest_names[]
+    ctypedef struct cbp_selftest_report:
+        uint64_t total
+        uint64_t section[2][10]
+        uint64_t results[2][10]
+        int shared_by
+    cbp_status cbp_selftest(const char *target, int threads, int64_t flip_at, int flip_bit,
+                            cbp_selftest_report *report) noexcept
+
 cdef extern from "rows.h" nogil:
     ctypedef struct cbp_unary_info:
         const char *name

@@ -99,3 +99,16 @@ def info(file):
 def config():
     """Show the kernels chosen, threads and versions."""
     click.echo(json.dumps(dict(cb.show_config()), indent=2, default=str))
+
+
+@cybackprop.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def selftest(context, args):
+    """Hash everything that the kernels compute, and compare with the hash of this release.
+
+    With --sections also each part, with --target NAME for one instruction set.
+    """
+    from cybackprop.selftest import main  # it parses its own options: it must run where click is not installed
+
+    context.exit(main(args))

@@ -3,6 +3,8 @@
 import os
 import sys
 
+from cybackprop import selftest
+
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
@@ -15,10 +17,13 @@ def main(args=None):
     args : list of str, optional
         Default: those of the process.
     """
+    args = sys.argv[1:] if args is None else list(args)
     try:
         import click
         import rich  # noqa: F401  (missing it should be said now, not after the data are read)
     except ImportError:
+        if args[:1] == ["selftest"]:  # it needs neither
+            return selftest.main(args[1:])
         return _refuse("the command line needs two more packages: pip install 'cybackprop[cli]'")
     from cybackprop.cli.commands import cybackprop
     from cybackprop.cli.errors import CommandError
@@ -27,10 +32,9 @@ def main(args=None):
 
     if hasattr(sys.stdout, "reconfigure"):  # a label that the terminal can't show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
-    args = sys.argv[1:] if args is None else args
     try:
         # Not cybackprop.main(): it would answer some of the exceptions below in its own way.
-        with cybackprop.make_context("cybackprop", list(args) or ["--help"]) as context:
+        with cybackprop.make_context("cybackprop", args or ["--help"]) as context:
             cybackprop.invoke(context)
         sys.stdout.flush()
         return 0

@@ -1,0 +1,101 @@
+"""Build the kernels and their test in C, without Python in either, and run it: natively, or for other CPUs under qemu.
+
+    python tools/ctest.py            this machine
+    python tools/ctest.py cross      arm64, which gives the hash of the targets with FMA,
+                                     and s390x, which is big-endian and gives the hash of base
+
+Flags and lists of sources are setup.py's.  Objects are kept in build/ctest and made again when a source is newer.
+"""
+
+import platform
+import runpy
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# machine: the prefix of its compiler, what gives that (Debian's packages), the hash it must give, flags of its own.
+# s390x: with -std=c11 GCC computes float in double there, as its C library's float_t once was.
+CROSS = {
+    "aarch64": ("aarch64-linux-gnu-", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross", "fma", []),
+    "s390x": ("s390x-linux-gnu-", "gcc-s390x-linux-gnu libc6-dev-s390x-cross", "base", ["-fexcess-precision=fast"]),
+}
+
+
+def setup_facts():
+    """The names that setup.py defines: its flags are written there, and only there."""
+    with mock.patch("setuptools.setup"), mock.patch("Cython.Build.cythonize"):
+        return runpy.run_path(str(ROOT / "setup.py"))
+
+
+def hashes():
+    """{"fma": ..., "base": ...} as committed."""
+    return dict(line.split() for line in (ROOT / "cybackprop/selftest.txt").read_text().splitlines())
+
+
+def commands(compiler, targets, macros, folder):
+    """(object, command) of each compilation."""
+    facts = setup_facts()
+    flags = [*facts["COMMON"], *facts["GCC_SMALL"], *macros, "-Isrc", "-c"]
+    for stem in facts["ONCE"]:
+        yield folder / f"{stem}.o", [compiler, *flags, f"src/{stem}.c"]
+    yield folder / "test.o", [compiler, *flags, "tests/c/kernels.c"]
+    for target, own in targets.items():
+        for bits in (32, 64):
+            for stem in facts["PER_TARGET"]:
+                yield folder / f"{stem}_{target}_{bits}.o", [compiler, *flags, *own, f"-DCBP_TARGET={target}",
+                                                             f"-DCBP_BITS={bits}", f"src/{stem}.c"]
+
+
+def build(machine, compiler, targets, macros):
+    """The path of the test program."""
+    folder = ROOT / "build/ctest" / machine
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [ROOT / "setup.py", Path(__file__), *ROOT.glob("src/*"), *ROOT.glob("tests/c/*")]
+    newest = max(p.stat().st_mtime for p in sources)
+    every = list(commands(compiler, targets, macros, folder))
+    stale = [job for job in every if not job[0].exists() or job[0].stat().st_mtime < newest]
+    if stale:
+        print(f"{machine}: compiling {len(stale)} files ...", flush=True)
+    with ThreadPoolExecutor() as pool:               # the work is done by compilers, in processes
+        list(pool.map(lambda job: subprocess.run([*job[1], "-o", str(job[0])], check=True, cwd=ROOT), stale))
+    program = folder / "kernels"
+    subprocess.run([compiler, "-o", str(program), *(str(o) for o, _ in every), "-pthread", "-lm"], check=True)
+    return str(program)
+
+
+def native():
+    facts = setup_facts()
+    program = build(platform.machine(), "gcc", facts["TARGETS"], ["-DCBP_WITH_X86"] if facts["X86"] else [])
+    return subprocess.run([program, hashes()["fma"], hashes()["base"]]).returncode
+
+
+def missing():
+    """Debian packages that have what cross() needs and this machine lacks."""
+    for machine, (prefix, packages, *_) in CROSS.items():
+        if not shutil.which(f"{prefix}gcc") or not Path("/usr", prefix[:-1], "lib").exists():
+            yield packages
+        if not shutil.which(f"qemu-{machine}"):
+            yield "qemu-user"
+
+
+def cross():
+    packages = dict.fromkeys(missing())
+    if packages:
+        print(f"missing: sudo apt-get install {' '.join(packages)}", file=sys.stderr)
+        return 1
+    failed = 0
+    for machine, (prefix, _, kind, flags) in CROSS.items():
+        program = build(machine, f"{prefix}gcc", {"base": []}, flags)
+        print(f"{machine}: running under qemu, which takes minutes ...", flush=True)
+        emulator = [f"qemu-{machine}", "-L", f"/usr/{prefix[:-1]}"]
+        failed |= subprocess.run([*emulator, program, hashes()[kind], hashes()[kind]]).returncode
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(cross() if sys.argv[1:] == ["cross"] else native())
