@@ -1,6 +1,6 @@
 /* selftest.c: see selftest.h.
  *
- * A section is a function here and its name in the list at the end.  What it wants it asks of the state
+ * A section is a function here and its name in the list of selftest.h.  What it wants it asks of the state
  * (selftest_state.h): numbers() and room() give memory, put() takes results.  Nothing here names an op.
  */
 #if defined(__GNUC__) && !defined(__clang__)
@@ -222,11 +222,10 @@ static void dense(state *s)
 
 /* ---- the whole ---- */
 
-#define SECTIONS(X) X(unary) X(binary) X(where) X(optim) X(reduce) X(softmax) X(gemm) X(dense) X(train_1) X(train_3)
 #define NAME(section) #section,
 #define RUN(section) section,
-const char *const cbp_selftest_names[CBP_SELFTEST_SECTIONS] = {SECTIONS(NAME)};
-static void (*const sections[CBP_SELFTEST_SECTIONS])(state *) = {SECTIONS(RUN)};
+const char *const cbp_selftest_names[CBP_SELFTEST_SECTIONS] = {CBP_SELFTEST(NAME)};
+static void (*const sections[CBP_SELFTEST_SECTIONS])(state *) = {CBP_SELFTEST(RUN)};
 
 cbp_status cbp_selftest(const char *target, int threads, int64_t flip_at, int flip_bit, cbp_selftest_report *report)
 {

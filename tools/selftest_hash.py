@@ -18,7 +18,7 @@ def main():
     for target in engine.runnable_targets():
         report = engine.selftest(target)
         found.setdefault("fma" if report["fma"] else "base", {})[target] = f"{report['hash']:016x}"
-    for kind, hashes in found.items():
+    for hashes in found.values():
         if len(set(hashes.values())) > 1:
             print(f"targets disagree, nothing was written: {hashes}", file=sys.stderr)
             return 1
