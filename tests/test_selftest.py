@@ -53,7 +53,8 @@ def test_every_row_at_67_and_1000_elements_in_both_dtypes(report):
 
 
 def test_threads_shared_products_and_changed_no_bit(report):
-    assert report["shared_by"] > 1
+    # on a busy machine the caller may have done everything before another thread wakes
+    assert any(engine.selftest(BEST)["shared_by"] > 1 for _ in range(20))
     sections = report["sections"]
     for dtype in ("float32", "float64"):
         assert sections[f"train_1/{dtype}"] == sections[f"train_3/{dtype}"]
