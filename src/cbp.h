@@ -84,15 +84,22 @@ typedef struct cbp_kernels {
                      const void *b, ptrdiff_t ldb, const void *bias, void *c, ptrdiff_t ldc, int add,
                      void *colsum, void *scratch);
     size_t (*gemm_scratch)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K);
+    /* c[i] = a[i] b[i] for i in [0, batch), each with the bits of gemm; matrices lie a_step, b_step, c_step elements apart,
+     * 0 for one that all share (not c).  scratch: that of one product. */
+    void (*gemm_batch)(cbp_layout layout, ptrdiff_t batch, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a,
+                       ptrdiff_t lda, ptrdiff_t a_step, const void *b, ptrdiff_t ldb, ptrdiff_t b_step, void *c,
+                       ptrdiff_t ldc, ptrdiff_t c_step, void *scratch);
 
     /* dense.c.  y = act(x w + bias); act < 0: none.  z (may be NULL) gets x w + bias, needed where act keeps X. */
     void (*dense_fwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x, const void *w, const void *bias,
                       int act, const double *p, void *z, void *y, void *scratch);
     /* forward: y = act(x w + bias)   so: gz = strong_mul(g, act'(kept)), dx = gz w^T, dw = x^T gz, db = sum_B gz.
-     * dx, dw, db may be NULL; add applies to dw and db.  kept: y or z as act says.  gz (B,O) is written. */
+     * dx, dw, db may be NULL; add applies to dw and db.  kept: y or z as act says.  gz (B,O) is written.
+     * x = prev(...) of the layer before, where prev >= 0: dx is that layer's gz, strong_mul(dx, prev'(prev_kept)), slope
+     * and product in one pass; prev_p its parameters, prev_kept (B,I) what it kept. */
     void (*dense_bwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x, const void *w, const void *kept,
                       const void *g, int act, const double *p, void *gz, void *dx, void *dw, void *db, int add,
-                      void *scratch);
+                      int prev, const double *prev_p, const void *prev_kept, void *scratch);
     size_t (*dense_scratch)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O);
 } cbp_kernels;
 

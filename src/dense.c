@@ -49,6 +49,23 @@ void CBP_SYM(cbp_dense_fwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x
     if (act < 0 && z && B > 0 && O > 0) memcpy(y, z, (size_t)(B * O) * sizeof(T));
 }
 
+/* out = strong_mul(g, act'(kept)), all (B,N) */
+typedef struct {
+    int act;
+    const double *p;
+    const T *kept, *g;
+    T *out;
+    ptrdiff_t N;
+} slopes;
+
+static void slope_block(void *ctx, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t n0, ptrdiff_t n1)
+{
+    const slopes *f = ctx;
+    const ptrdiff_t whole = n1 - n0 == f->N, rows = whole ? 1 : b1 - b0, n = whole ? (b1 - b0) * f->N : n1 - n0;
+    for (ptrdiff_t r = 0, at = b0 * f->N + n0; r < rows; r++, at += f->N)
+        CBP_SYM(cbp_unary_vjp)(f->act, n, f->kept ? f->kept + at : NULL, f->g + at, f->out + at, f->p, 0);
+}
+
 /* act < 0: gz is g; it is copied only where the caller gives another buffer for it. */
 static const T *gradient_of_z(ptrdiff_t n, const void *kept, const void *g, int act, const double *p, void *gz)
 {
@@ -62,12 +79,20 @@ static const T *gradient_of_z(ptrdiff_t n, const void *kept, const void *g, int 
 
 void CBP_SYM(cbp_dense_bwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x, const void *w, const void *kept,
                             const void *g, int act, const double *p, void *gz, void *dx, void *dw, void *db, int add,
-                            void *scratch)
+                            int prev, const double *prev_p, const void *prev_kept, void *scratch)
 {
     const T *s = gradient_of_z(B * O, kept, g, act, p, gz);
     /* forward: z[b,o] += x[b,i] * w[i,o]   so:  dw = x^T gz, dx = gz w^T;   z[b,o] += bias[o]   so:  db = sum_B gz */
     if (dw || db) CBP_SYM(cbp_gemm)(CBP_TN, dw ? I : 0, O, B, x, I, s, O, NULL, dw, O, add, db, scratch);
-    if (dx) CBP_SYM(cbp_gemm)(CBP_NT, B, I, O, s, O, w, O, NULL, dx, I, 0, NULL, scratch);
+    if (!dx) return;
+    slopes f = {.act = prev, .p = prev_p, .kept = prev_kept, .g = dx, .out = dx, .N = I};
+    cbp_product gw = {.M = B, .N = I, .K = O, .p = s, .p_row = O, .p_k = 1, .q = w, .q_ld = O, .q_by_column = 1,
+                      .c = dx, .c_ld = I};
+    if (prev >= 0) {
+        gw.done = slope_block;
+        gw.ctx = &f;
+    }
+    CBP_SYM(cbp_product_run)(&gw, scratch);
 }
 
 size_t CBP_SYM(cbp_dense_scratch)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O)

@@ -8,25 +8,18 @@
 
 /* ---- TN: the groups of rows ---- */
 
-/* dst (M,N) = src or dst + src */
-static void put(ptrdiff_t M, ptrdiff_t N, T *dst, ptrdiff_t dst_ld, const T *src, ptrdiff_t src_ld, int add)
-{
-    for (ptrdiff_t m = 0; m < M; m++, dst += dst_ld, src += src_ld)
-        for (ptrdiff_t n = 0; n < N; n++) dst[n] = add ? dst[n] + src[n] : src[n];
-}
-
 /* How TN cuts its K rows, and the buffers of the binary counter: one for each bit of the number of groups. */
 static ptrdiff_t tn_groups(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K)
 {
     return M * N > CBP_ONE_GROUP_ABOVE ? 1 : cbp_groups(K);
 }
-static ptrdiff_t tn_slots(ptrdiff_t groups)
+static ptrdiff_t bits(ptrdiff_t groups)
 {
     ptrdiff_t slots = 0;
-    if (groups > 1)
-        for (; groups; groups /= 2) slots++;
+    for (; groups; groups /= 2) slots++;
     return slots;
 }
+static ptrdiff_t tn_slots(ptrdiff_t groups) { return groups > 1 ? bits(groups) : 0; }
 
 static void run_groups(const cbp_product *x, ptrdiff_t groups, T *slot, T *scratch)
 {
@@ -37,56 +30,16 @@ static void run_groups(const cbp_product *x, ptrdiff_t groups, T *slot, T *scrat
         y.K = min_of(size, x->K - group * size);
         y.p += group * size * x->p_k;
         y.q += group * size * x->q_ld;
+        y.k_at = group * size;
         y.c = slot + top++ * MN;
         y.c_ld = x->N;
         y.add = 0;
         run_serial(&y, scratch);
         for (ptrdiff_t i = group + 1; i % 2 == 0; i /= 2, top--)
-            put(1, MN, slot + (top - 2) * MN, MN, slot + (top - 1) * MN, MN, 1);
+            add_row(MN, slot + (top - 2) * MN, slot + (top - 1) * MN, 1);
     }
-    for (; top > 1; top--) put(1, MN, slot + (top - 2) * MN, MN, slot + (top - 1) * MN, MN, 1);
-    put(x->M, x->N, x->c, x->c_ld, slot, x->N, x->add);
-}
-
-/* One block of up to 4 vectors of columns. */
-CBP_INLINE void column_block(const int cols, VM last, ptrdiff_t K, const T *g, ptrdiff_t g_ld, T *sums, int add)
-{
-    V slot[60][4];
-    const ptrdiff_t size = cbp_group_rows(K), groups = cbp_groups(K);
-    int top = 0;
-    for (ptrdiff_t group = 0; group < groups; group++) {
-        V acc[4];
-        CBP_UNROLL
-        for (int v = 0; v < cols; v++) acc[v] = v_zero();
-        const ptrdiff_t end = min_of(K, (group + 1) * size);
-        for (ptrdiff_t k = group * size; k < end; k++) {
-            CBP_UNROLL
-            for (int v = 0; v < cols; v++) {
-                const T *row = g + k * g_ld + v * VL;
-                acc[v] = v_add(acc[v], v < cols - 1 ? v_load(row) : v_load_m(row, last));
-            }
-        }
-        for (ptrdiff_t i = group + 1; i % 2 == 0; i /= 2, top--)
-            for (int v = 0; v < cols; v++) acc[v] = v_add(slot[top - 1][v], acc[v]);
-        for (int v = 0; v < cols; v++) slot[top][v] = acc[v];
-        top++;
-    }
-    for (; top > 1; top--)
-        for (int v = 0; v < cols; v++) slot[top - 2][v] = v_add(slot[top - 2][v], slot[top - 1][v]);
-    for (int v = 0; v < cols; v++) {
-        T *to = sums + v * VL;
-        const VM mask = v < cols - 1 ? v_mask(VL) : last;
-        v_store_m(to, mask, add ? v_add(v_load_m(to, mask), slot[0][v]) : slot[0][v]);
-    }
-}
-
-/* Column sums of g (K,N): one chain of plain additions from 0 for each of cbp_groups(K) groups, then the tree: the bits of
- * sum_lead(1, K, N). */
-static void column_sums(ptrdiff_t K, ptrdiff_t N, const T *g, ptrdiff_t g_ld, T *sums, int add)
-{
-    ptrdiff_t n = 0;
-    for (; n + 4 * VL <= N; n += 4 * VL) column_block(4, v_mask(VL), K, g + n, g_ld, sums + n, add);
-    for (; n < N; n += VL) column_block(1, v_mask(min_of(VL, N - n)), K, g + n, g_ld, sums + n, add);
+    for (; top > 1; top--) add_row(MN, slot + (top - 2) * MN, slot + (top - 1) * MN, 1);
+    for (ptrdiff_t m = 0; m < x->M; m++) add_row(x->N, x->c + m * x->c_ld, slot + m * x->N, x->add);
 }
 
 /* ---- threads: c is cut along one axis; nothing about an element's chain depends on the cut ---- */
@@ -110,8 +63,15 @@ static void run_part(void *ctx, ptrdiff_t i)
     cbp_product y = *all->x;
     T *slot = all->scratch + SERIAL, *own = cbp_worker_scratch();
     const ptrdiff_t at = i * all->step, slots = tn_slots(all->groups);
+    cbp_sums sums = {0};
+    if (y.sums) {
+        sums = *y.sums;
+        y.sums = all->along_n || at == 0 ? &sums : NULL;
+    }
     if (all->along_n) {
         slot += slots * at * y.M;
+        sums.to += y.sums ? at : 0;
+        sums.slot += y.sums ? at * bits(cbp_groups(sums.K)) : 0;
         y.q += at * (y.q_by_column ? y.q_ld : 1);
         y.bias += y.bias ? at : 0;
         y.c += at;
@@ -134,7 +94,7 @@ static void run(const cbp_product *x, ptrdiff_t groups, T *scratch)
     _Static_assert(SERIAL * sizeof(T) <= CBP_WORKER_SCRATCH, "a pool worker's scratch holds what one thread packs");
     parts all = {.x = x, .groups = groups, .step = x->M, .scratch = scratch};
     const double work = (double)x->M * (double)x->N * (double)x->K;
-    if (x->M <= 0 || x->N <= 0) return;
+    if ((x->M <= 0 && !x->sums) || x->N <= 0) return;
     if (work < 2 * CBP_MADDS_A_THREAD || cbp_get_num_threads() < 2) {
         run_part(&all, 0);
         return;
@@ -156,21 +116,85 @@ void CBP_SYM(cbp_product_run)(const cbp_product *x, void *scratch)
 
 /* ---- the three layouts ---- */
 
+static cbp_product product_of(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, ptrdiff_t lda,
+                              const void *b, ptrdiff_t ldb, void *c, ptrdiff_t ldc)
+{
+    const int tn = layout == CBP_TN;
+    return (cbp_product){.M = M, .N = N, .K = K, .p = a, .p_row = tn ? 1 : lda, .p_k = tn ? lda : 1, .q = b, .q_ld = ldb,
+                         .q_by_column = layout == CBP_NT, .c = c, .c_ld = ldc};
+}
+
 void CBP_SYM(cbp_gemm)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, ptrdiff_t lda,
                        const void *b, ptrdiff_t ldb, const void *bias, void *c, ptrdiff_t ldc, int add,
                        void *colsum, void *scratch)
 {
     const int tn = layout == CBP_TN;
-    cbp_product x = {.M = M, .N = N, .K = K, .p = a, .p_row = tn ? 1 : lda, .p_k = tn ? lda : 1, .q = b, .q_ld = ldb,
-                     .q_by_column = layout == CBP_NT, .bias = tn ? NULL : bias, .c = c, .c_ld = ldc, .add = add};
-    run(&x, tn ? tn_groups(M, N, K) : 1, scratch);
-    if (tn && colsum) column_sums(K, N, b, ldb, colsum, add);
+    const ptrdiff_t groups = tn ? tn_groups(M, N, K) : 1;
+    cbp_product x = product_of(layout, M, N, K, a, lda, b, ldb, c, ldc);
+    const cbp_sums sums = {.to = colsum, .add = add, .K = K, .rows = cbp_group_rows(K),
+                           .slot = (T *)scratch + SERIAL + tn_slots(groups) * M * N};
+    x.bias = tn ? NULL : bias;
+    x.add = add;
+    x.sums = tn && colsum ? &sums : NULL;
+    run(&x, groups, scratch);
 }
 
 size_t CBP_SYM(cbp_gemm_scratch)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K)
 {
-    const ptrdiff_t slots = layout == CBP_TN ? tn_slots(tn_groups(M, N, K)) : 0;
-    return (size_t)(SERIAL + slots * M * N) * sizeof(T);
+    const ptrdiff_t tn = layout == CBP_TN, slots = tn * tn_slots(tn_groups(M, N, K)), sums = tn * bits(cbp_groups(K));
+    return (size_t)(SERIAL + slots * M * N + sums * N) * sizeof(T);
+}
+
+/* ---- many small products ---- */
+
+typedef struct {
+    const cbp_product *x;
+    ptrdiff_t batch, step, a_step, b_step, c_step;
+    T *scratch;
+} many;
+
+static cbp_product one_of(const many *all, ptrdiff_t i)
+{
+    cbp_product x = *all->x;
+    x.p += i * all->a_step;
+    x.q += i * all->b_step;
+    x.c += i * all->c_step;
+    return x;
+}
+
+static void run_some(void *ctx, ptrdiff_t part)
+{
+    const many *all = ctx;
+    T *own = cbp_worker_scratch();
+    for (ptrdiff_t i = part * all->step; i < min_of(all->batch, (part + 1) * all->step); i++) {
+        const cbp_product x = one_of(all, i);
+        run_serial(&x, own ? own : all->scratch);
+    }
+}
+
+void CBP_SYM(cbp_gemm_batch)(cbp_layout layout, ptrdiff_t batch, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K,
+                             const void *a, ptrdiff_t lda, ptrdiff_t a_step, const void *b, ptrdiff_t ldb,
+                             ptrdiff_t b_step, void *c, ptrdiff_t ldc, ptrdiff_t c_step, void *scratch)
+{
+    const cbp_product x = product_of(layout, M, N, K, a, lda, b, ldb, c, ldc);
+    const ptrdiff_t groups = layout == CBP_TN ? tn_groups(M, N, K) : 1, threads = cbp_get_num_threads();
+    const double work = (double)batch * (double)M * (double)N * (double)K;
+    many all = {.x = &x, .batch = batch, .step = batch, .a_step = a_step, .b_step = b_step, .c_step = c_step,
+                .scratch = scratch};
+    if (M <= 0 || N <= 0 || batch <= 0) return;
+    if (groups > 1 || (work >= 2 * CBP_MADDS_A_THREAD && batch < 2 * threads)) {
+        for (ptrdiff_t i = 0; i < batch; i++) {
+            const cbp_product y = one_of(&all, i);
+            run(&y, groups, scratch);
+        }
+        return;
+    }
+    if (work >= 2 * CBP_MADDS_A_THREAD && threads > 1) {
+        const double most = work / CBP_MADDS_A_THREAD;
+        const ptrdiff_t count = most < 2 * (double)threads ? (ptrdiff_t)most : 2 * threads;
+        all.step = (batch + count - 1) / count;
+    }
+    cbp_parallel(run_some, &all, (batch + all.step - 1) / all.step);
 }
 
 /* ---- the oracle ---- */

@@ -8,6 +8,15 @@
 
 #include "simd.h"
 
+/* Sums over k of q(k,n), part by part as the product reads q: db beside dw.  In the groups and the tree of any sum over K
+ * rows, K being all of them, whatever the groups of the product. */
+typedef struct cbp_sums {
+    T *to;                         /* (N) */
+    int add;
+    ptrdiff_t K, rows;             /* rows: of one group */
+    T *slot;                       /* the binary counter of group sums, (cbp_sum_slots(K), N) */
+} cbp_sums;
+
 typedef struct cbp_product {
     ptrdiff_t M, N, K;
     const T *p;
@@ -24,6 +33,8 @@ typedef struct cbp_product {
     void (*done)(void *ctx, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1);
     void *ctx;
     ptrdiff_t m_at, n_at;          /* where c starts in the whole that `done` knows */
+    const cbp_sums *sums;          /* of this product's columns, or NULL; not where q_by_column */
+    ptrdiff_t k_at;                /* where its rows start in those that are summed */
 } cbp_product;
 
 enum {

@@ -40,6 +40,12 @@ typedef struct {                   /* where the q of one block is */
     int add;
 } block;
 
+/* The wide tile for one or two rows.  NOTE: beside two there is no wide tile for the one row of column sums. */
+static ptrdiff_t flat_cols(const cbp_product *x, ptrdiff_t rows)
+{
+    return rows == 1 ? FLAT1 : rows == 2 && !x->sums ? FLAT2 : 0;
+}
+
 /* Tiles of p from row m on, heights rows[0..count), for one block of k, each (K,height): whole cache lines are read, once
  * for all panels of q.  TN only, where what one k needs lies side by side but two k's may be pages apart. */
 static void pack_p(const cbp_product *x, const block *b, ptrdiff_t m, const ptrdiff_t *rows, int count, T *to)
@@ -60,15 +66,15 @@ static void pack_p(const cbp_product *x, const block *b, ptrdiff_t m, const ptrd
     }
 }
 
-/* One row panel: the tiles of `rows` rows of p over one block of q. */
-static void sweep_panel(const block *b, cbp_tile *t, ptrdiff_t rows, ptrdiff_t m, ptrdiff_t flat)
+/* One row panel: the tiles of `rows` rows of p over one block of q, from its row k on. */
+static void sweep_panel(const block *b, cbp_tile *t, ptrdiff_t rows, ptrdiff_t m, ptrdiff_t k, ptrdiff_t flat)
 {
     const ptrdiff_t all = vectors(b->n);
     ptrdiff_t cols;
     for (ptrdiff_t v = 0; v < all; v += cols) {
         cols = next_cols(all - v, flat);
         t->q_ld = b->q_ld ? b->q_ld : cols * VL;
-        t->q = b->q_ld ? b->q + v * VL : b->q + v * VL * b->K;
+        t->q = (b->q_ld ? b->q + v * VL : b->q + v * VL * b->K) + k * t->q_ld;
         t->init = b->init ? b->init + m * b->init_ld + v * VL : NULL;
         t->c = b->c + m * b->c_ld + v * VL;
         t->last = v + cols < all ? VL : b->n - (all - 1) * VL;
@@ -76,10 +82,39 @@ static void sweep_panel(const block *b, cbp_tile *t, ptrdiff_t rows, ptrdiff_t m
     }
 }
 
+/* to (n) = or += from */
+static void add_row(ptrdiff_t n, T *to, const T *from, int add)
+{
+    for (ptrdiff_t j = 0; j < n; j++) to[j] = add ? to[j] + from[j] : from[j];
+}
+
+/* One more row of c while the block of q is hot: its p is 1 everywhere, and fma(1, q, s) is s + q exactly. */
+static void sum_columns(const cbp_product *x, const block *b, ptrdiff_t flat)
+{
+    static const T one = 1;
+    const cbp_sums *s = x->sums;
+    const ptrdiff_t from = x->k_at + b->k0, end = from + b->K;
+    ptrdiff_t k = from, stop;
+    do {
+        const ptrdiff_t group = k / s->rows;
+        int top = __builtin_popcountll((unsigned long long)group);     /* sums that wait */
+        T *slot = s->slot + top * x->N + b->n0;
+        stop = min_of(end, (group + 1) * s->rows);
+        block c = {.q = b->q, .q_ld = b->q_ld, .n = b->n, .K = b->K, .init = k % s->rows ? slot : NULL, .c = slot};
+        cbp_tile t = {.K = stop - k, .p = &one};
+        sweep_panel(&c, &t, 1, 0, k - from, flat);
+        k = stop;
+        if (k < s->K && k % s->rows) continue;
+        ptrdiff_t pairs = group + 1;
+        for (; top && (pairs % 2 == 0 || k == s->K); pairs /= 2, top--, slot -= x->N) add_row(b->n, slot - x->N, slot, 1);
+        if (k == s->K) add_row(b->n, s->to + b->n0, slot, s->add);
+    } while (k < end);
+}
+
 /* All tiles of rows [m0, m1) over one block of q: a row panel of c after the other. */
 static void sweep(const cbp_product *x, const block *b, ptrdiff_t m0, ptrdiff_t m1, int finished, T *p_tiles)
 {
-    const ptrdiff_t flat = flat_cols(m1 - m0);
+    const ptrdiff_t flat = flat_cols(x, m1 - m0);
     cbp_tile t = {.K = b->K, .p_row = x->p_row, .p_k = x->p_k, .init_ld = b->init_ld, .c_ld = b->c_ld, .add = b->add};
     ptrdiff_t rows[P_TILES], fresh = m0;
     for (ptrdiff_t m = m0; m < m1;) {
@@ -89,19 +124,20 @@ static void sweep(const cbp_product *x, const block *b, ptrdiff_t m0, ptrdiff_t 
         for (int i = 0; i < count; m += rows[i], i++) {
             t.p = p_tiles ? p_tiles + i * P_TILE : x->p + m * x->p_row + b->k0 * x->p_k;
             t.p_k = p_tiles ? rows[i] : x->p_k;
-            sweep_panel(b, &t, rows[i], m - m0, flat);
+            sweep_panel(b, &t, rows[i], m - m0, 0, flat);
             const ptrdiff_t end = m + rows[i];
             if (!finished || ((end - fresh) * b->n < EPILOGUE && end < m1)) continue;
             finish(x, fresh, end, b->n0, b->n0 + b->n);
             fresh = end;
         }
     }
+    if (x->sums && m0 == 0) sum_columns(x, b, b->q_ld ? FLAT1 : flat);
 }
 
 /* The panels of one block of q, in the widths in which sweep() takes them. */
 static void pack(const cbp_product *x, const block *b, ptrdiff_t rows, T *to)
 {
-    const ptrdiff_t flat = flat_cols(rows), all = vectors(b->n);
+    const ptrdiff_t flat = flat_cols(x, rows), all = vectors(b->n);
     ptrdiff_t cols;
     for (ptrdiff_t v = 0; v < all; v += cols) {
         cols = next_cols(all - v, flat);
@@ -123,7 +159,8 @@ static void run_packed(const cbp_product *x, T *panels)
     const ptrdiff_t mc = wait ? AUX_ROWS : x->M, aux_nc = min_of(nc, AUX / AUX_ROWS);
     for (ptrdiff_t n0 = 0, n; n0 < x->N; n0 += n) {
         n = min_of(x->N - n0, wait ? aux_nc : nc);
-        for (ptrdiff_t m0 = 0, m1; m0 < x->M; m0 = m1) {
+        ptrdiff_t m0 = 0, m1;
+        do {
             m1 = min_of(x->M, m0 + mc);
             T *c = x->c + m0 * x->c_ld + n0;
             block b = {.q = panels, .n0 = n0, .n = n, .c = wait ? aux : c, .c_ld = wait ? aux_nc : x->c_ld};
@@ -137,10 +174,9 @@ static void run_packed(const cbp_product *x, T *panels)
                 sweep(x, &b, m0, m1, b.k0 + b.K == x->K && !wait, gather ? p_tiles : NULL);
             }
             if (!wait) continue;
-            for (ptrdiff_t m = 0; m < m1 - m0; m++)
-                for (ptrdiff_t j = 0; j < n; j++) c[m * x->c_ld + j] += aux[m * aux_nc + j];
+            for (ptrdiff_t m = 0; m < m1 - m0; m++) add_row(n, c + m * x->c_ld, aux + m * aux_nc, 1);
             finish(x, m0, m1, n0, n0 + n);
-        }
+        } while (m0 = m1, m0 < x->M);
     }
 }
 
@@ -197,6 +233,10 @@ static void run_along_m(const cbp_product *x, T *scratch)
         store_transposed(rows, x->N, aux, step, x->c + m0 * x->c_ld, x->c_ld, x->add);
         finish(x, m0, m0 + rows, 0, x->N);
     }
+    if (!x->sums) return;
+    cbp_product sums = *x;
+    sums.M = 0;
+    run_along_n(&sums, scratch);
 }
 
 /* Vector operations for one k, in fma's; a transposed vector costs about four more. */
@@ -236,9 +276,8 @@ static void run_lanes(const cbp_product *x, int side)
     finish(x, 0, x->M, 0, x->N);
 }
 
-static void run_serial(const cbp_product *x, void *scratch)
+static __attribute__((noinline)) void run_serial(const cbp_product *x, void *scratch)
 {
-    if (x->M <= 0 || x->N <= 0) return;
     if (x->K <= 0) {                           /* a and b may be NULL: no arithmetic on them */
         cbp_product y = *x;
         y.p = y.q = x->c;

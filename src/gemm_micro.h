@@ -113,7 +113,6 @@ CBP_INLINE ptrdiff_t next_cols(ptrdiff_t left, ptrdiff_t flat)
     if (flat && left >= flat) return flat;
     return left == NV + 1 ? (left + 1) / 2 : left > NV ? NV : left;
 }
-CBP_INLINE ptrdiff_t flat_cols(ptrdiff_t rows) { return rows == 1 ? FLAT1 : rows == 2 ? FLAT2 : 0; }
 
 CBP_INLINE ptrdiff_t vectors(ptrdiff_t n) { return (n + VL - 1) / VL; }
 CBP_INLINE ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }

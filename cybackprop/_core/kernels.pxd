@@ -40,12 +40,18 @@ cdef extern from "cbp.h" nogil:
         void (*gemm)(cbp_layout layout, Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const void *a, Py_ssize_t lda,
                      const void *b, Py_ssize_t ldb, const void *bias, void *c, Py_ssize_t ldc, int add,
                      void *colsum, void *scratch) noexcept nogil
+        void (*gemm_ref)(cbp_layout layout, Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const void *a, Py_ssize_t lda,
+                         const void *b, Py_ssize_t ldb, const void *bias, void *c, Py_ssize_t ldc, int add,
+                         void *colsum, void *scratch) noexcept nogil
         size_t (*gemm_scratch)(cbp_layout layout, Py_ssize_t M, Py_ssize_t N, Py_ssize_t K) noexcept nogil
+        void (*gemm_batch)(cbp_layout layout, Py_ssize_t batch, Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const void *a,
+                           Py_ssize_t lda, Py_ssize_t a_step, const void *b, Py_ssize_t ldb, Py_ssize_t b_step,
+                           void *c, Py_ssize_t ldc, Py_ssize_t c_step, void *scratch) noexcept nogil
         void (*dense_fwd)(Py_ssize_t B, Py_ssize_t I, Py_ssize_t O, const void *x, const void *w, const void *bias,
                           int act, const double *p, void *z, void *y, void *scratch) noexcept nogil
         void (*dense_bwd)(Py_ssize_t B, Py_ssize_t I, Py_ssize_t O, const void *x, const void *w, const void *kept,
                           const void *g, int act, const double *p, void *gz, void *dx, void *dw, void *db, int add,
-                          void *scratch) noexcept nogil
+                          int prev, const double *prev_p, const void *prev_kept, void *scratch) noexcept nogil
         size_t (*dense_scratch)(Py_ssize_t B, Py_ssize_t I, Py_ssize_t O) noexcept nogil
 
 cdef extern from "dispatch.h" nogil:

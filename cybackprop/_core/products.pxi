@@ -18,7 +18,7 @@ def raw_matmul(Tensor a, Tensor b, bint ta, bint tb):
     cdef Py_ssize_t M = a.a.shape[na - 1 if ta else na - 2], K = a.a.shape[na - 2 if ta else na - 1]
     cdef Py_ssize_t N = b.a.shape[nb - 2 if tb else nb - 1], KB = b.a.shape[nb - 1 if tb else nb - 2]
     cdef Py_ssize_t shape[8]
-    cdef Py_ssize_t batch = 1, j, rest, ia, ib, axis_a, axis_b, step_a, step_b
+    cdef Py_ssize_t batch = 1, many_a = 1, many_b = 1, j, rest, ia, ib, axis_a, axis_b, step_a, step_b
     cdef cbp_array lead_a, lead_b
     cdef cbp_layout layout = CBP_TN if ta else CBP_NT if tb else CBP_NN
     cdef Py_ssize_t itemsize
@@ -47,8 +47,19 @@ def raw_matmul(Tensor a, Tensor b, bint ta, bint tb):
     itemsize = cbp_itemsize(<cbp_dtype>a.a.dtype)
     if lead_b.ndim == 0 and not ta:      # one right-hand side for all: all rows in one product
         M *= batch
-        batch = 1
+        batch = lead_a.ndim = n = 1
+        lead_a.shape[0] = 1
+    for i in range(lead_a.ndim):
+        many_a *= lead_a.shape[i]
+    for i in range(lead_b.ndim):
+        many_b *= lead_b.shape[i]
     scratch = scratch_of(k.gemm_scratch(layout, M, N, K))
+    if many_a in (1, batch) and many_b in (1, batch):      # each operand one matrix for all, or one for each
+        k.gemm_batch(layout, batch, M, N, K, a.a.data, M if ta else K, 0 if many_a == 1 else M * K,
+                     b.a.data, K if tb else N, 0 if many_b == 1 else K * N, c.a.data, N, M * N,
+                     NULL if scratch == NULL else scratch.data)
+        cbp_array_drop(scratch)
+        return c
     for j in range(batch):
         rest = j
         ia = ib = 0
@@ -70,6 +81,29 @@ def raw_matmul(Tensor a, Tensor b, bint ta, bint tb):
                <char *>c.a.data + j * M * N * itemsize, N, 0, NULL, NULL if scratch == NULL else scratch.data)
     cbp_array_drop(scratch)
     return c
+
+
+def raw_product(str layout, Tensor a, Tensor b, Tensor bias or None, Tensor c or None, bint reference):
+    """(c, column sums of b) of one product "NN", "NT" or "TN", added to c where one is given; the sums are TN's.
+
+    reference: by the plain loops, the oracle of the fast kernels.
+    """
+    cdef bint ta = layout == "TN", tb = layout == "NT"
+    cdef Py_ssize_t M = a.a.shape[1 if ta else 0], K = a.a.shape[0 if ta else 1], N = b.a.shape[0 if tb else 1]
+    cdef Py_ssize_t shape[2]
+    cdef const cbp_kernels *k = cbp_active[a.a.dtype]
+    cdef cbp_layout code = CBP_TN if ta else CBP_NT if tb else CBP_NN
+    cdef cbp_array *scratch = scratch_of(k.gemm_scratch(code, M, N, K))
+    shape[:] = [M, N]
+    cdef Tensor to = wrap(new_array(a.a.dtype, 2, shape)), sums = wrap(new_array(a.a.dtype, 1, &N))
+    memset(sums.a.data, 0, N * cbp_itemsize(<cbp_dtype>a.a.dtype))
+    if c is not None:
+        memcpy(to.a.data, c.a.data, M * N * cbp_itemsize(<cbp_dtype>a.a.dtype))
+    (k.gemm_ref if reference else k.gemm)(code, M, N, K, a.a.data, M if ta else K, b.a.data, K if tb else N,
+                                          data_of(array_of(bias)), to.a.data, N, c is not None, sums.a.data,
+                                          data_of(scratch))
+    cbp_array_drop(scratch)
+    return to, sums
 
 
 cdef inline Py_ssize_t rows_of(const cbp_array *x) noexcept:
@@ -103,7 +137,8 @@ cdef void dense_forward_call(dense_call *c) noexcept nogil:
 
 
 cdef void dense_backward_call(dense_call *c) noexcept nogil:
-    c.k.dense_bwd(c.B, c.I, c.O, c.x, c.w, c.z, c.g, c.act, c.p, c.gz, c.dx, c.dw, c.db, 0, data_of(c.scratch))
+    c.k.dense_bwd(c.B, c.I, c.O, c.x, c.w, c.z, c.g, c.act, c.p, c.gz, c.dx, c.dw, c.db, 0, -1,
+                  NULL, NULL, data_of(c.scratch))
 
 
 cdef inline void *data_of(const cbp_array *a) noexcept nogil:

@@ -19,6 +19,9 @@ def dense_backward(
     activation: str | None = None,
     parameters: Any = None,
     need_x: bool = True,
+    previous: str | None = None,
+    previous_parameters: Any = None,
+    previous_kept: Any = None,
 ) -> tuple[Any, ...]: ...
 def activation_forward(name: str, x: Any, *, parameters: Any = None, out: Any = None) -> Any: ...
 def activation_backward(name: str, kept: Any, g: Any, *, parameters: Any = None, out: Any = None) -> Any: ...

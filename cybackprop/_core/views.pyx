@@ -101,8 +101,11 @@ def dense_forward(const floating[:, ::1] x, const floating[:, ::1] weight, const
 
 
 def dense_backward(const floating[:, ::1] x, const floating[:, ::1] weight, const floating[:, ::1] kept,
-                   const floating[:, ::1] g, *, str activation=None, parameters=None, bint need_x=True):
+                   const floating[:, ::1] g, *, str activation=None, parameters=None, bint need_x=True,
+                   str previous=None, previous_parameters=None, const floating[:, ::1] previous_kept=None):
     """Cotangents of a dense layer: gz = g f'(kept), dx = gz weight^T, dw = x^T gz, db = sum of gz's rows.
+
+    With `previous`, the activation that x came from, dx is times its slope, in the same pass: the gz of the layer before.
 
     Parameters
     ----------
@@ -114,6 +117,10 @@ def dense_backward(const floating[:, ::1] x, const floating[:, ::1] weight, cons
         Cotangent of the layer's output.
     need_x : bool
         False leaves dx out, a third of the work: the first layer of a network needs none.
+    previous : str, optional
+        Name of the elementwise op that x came from; `previous_parameters` are its scalars.
+    previous_kept : array, shape (B, I), optional
+        What the forward of that layer kept.
 
     Returns
     -------
@@ -121,13 +128,19 @@ def dense_backward(const floating[:, ::1] x, const floating[:, ::1] weight, cons
     """
     cdef Py_ssize_t B = x.shape[0], I = weight.shape[0], O = weight.shape[1]
     cdef double p[2]
-    cdef int place = parameters_of(activation, parameters, p)
+    cdef double q[2]
+    cdef int place = parameters_of(activation, parameters, p), before = parameters_of(previous, previous_parameters, q)
     cdef const cbp_kernels *k = kernels_of(CBP_F32 if floating is float else CBP_F64)
+    cdef const void *before_kept = NULL
     if x.shape[1] != I:
         raise ShapeError(f"dense_backward: x ({B}, {x.shape[1]}) does not fit weight ({I}, {O})")
     for name, rows, columns in (("kept", kept.shape[0], kept.shape[1]), ("g", g.shape[0], g.shape[1])):
         if rows != B or columns != O:
             raise ShapeError(f"dense_backward: {name} ({rows}, {columns}) must be ({B}, {O})")
+    if previous is not None:
+        if previous_kept is None or previous_kept.shape[0] != B or previous_kept.shape[1] != I:
+            raise ShapeError(f"dense_backward: previous_kept must be ({B}, {I}), as x is")
+        before_kept = start(previous_kept)
     dtype = np.float32 if floating is float else np.float64
     dx_, dw_, db_ = np.zeros((B, I), dtype), np.zeros((I, O), dtype), np.zeros((1, O), dtype)
     gz_ = np.empty((B, O), dtype)
@@ -137,7 +150,7 @@ def dense_backward(const floating[:, ::1] x, const floating[:, ::1] weight, cons
     cdef void *dxp = <void *>start(dx) if need_x else NULL
     with nogil:
         k.dense_bwd(B, I, O, start(x), start(weight), start(kept), start(g), place, p, <void *>start(gz), dxp,
-                    <void *>start(dw), <void *>start(db), 0, scratch)
+                    <void *>start(dw), <void *>start(db), 0, before, q, before_kept, scratch)
     return dx_ if need_x else None, dw_, db_[0]
 
 
