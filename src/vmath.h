@@ -95,8 +95,8 @@ static inline T cbp_exp_rest(T x, T n)
 /* The same for exp(x + lo). */
 static inline T cbp_exp_rest_lo(T x, T lo, T n)
 {
-    T r = cbp_fma(n, -CBP_LN2_HI, x) + cbp_fma(n, -CBP_LN2_LO, lo);
-    return cbp_fma(r * r, CBP_POLY_EXPM1(r), r);
+    T head = cbp_fma(n, -CBP_LN2_HI, x), tail = cbp_fma(n, -CBP_LN2_LO, lo), r = head + tail;
+    return cbp_fma(r * r, CBP_POLY_EXPM1(r), (head - r) + tail) + r;
 }
 
 /* z = n + shift: n sits in the low bits of z. */
@@ -140,14 +140,7 @@ static inline T cbp_exp_one_lo(T x, T lo, T *s)
     return cbp_exp_rest_lo(x, lo, z - shift);
 }
 
-/* exp(x) = s1 s2 (1 + p), exp(x + lo) = s1 s2 (1 + p): for n up to twice the normal range. */
-static inline T cbp_exp_two(T x, T *s1, T *s2)
-{
-    T z, p = cbp_exp_core(x, CBP_SHIFT + K(2 * CBP_BIAS), &z);
-    *s1 = cbp_scale_two(z, s2);
-    return p;
-}
-
+/* exp(x + lo) = s1 s2 (1 + p), exp(x) = s1 s2 (1 + p): for n up to twice the normal range. */
 static inline T cbp_exp_two_lo(T x, T lo, T *s1, T *s2)
 {
     const T shift = CBP_SHIFT + K(2 * CBP_BIAS);
@@ -155,6 +148,7 @@ static inline T cbp_exp_two_lo(T x, T lo, T *s1, T *s2)
     *s1 = cbp_scale_two(z, s2);
     return cbp_exp_rest_lo(x, lo, z - shift);
 }
+static inline T cbp_exp_two(T x, T *s1, T *s2) { return cbp_exp_two_lo(x, 0, s1, s2); }
 
 static inline T cbp_exp(T x)
 {
@@ -222,7 +216,7 @@ static inline T cbp_log1p(T x)
 static inline T cbp_log1p_unit(T e)
 {
 #if CBP_BITS == 32
-    return cbp_fma(e * e, CBP_POLY_LOG1P01(e), e);
+    return cbp_math_fma(e * e, CBP_POLY_LOG1P01(e), e);
 #else
     int big = e > K(0.41421356237309503);
     return cbp_log_core(big ? K(0.5) * (e - K(1)) : e, big ? K(1) : K(0));
@@ -234,9 +228,9 @@ static inline T cbp_log1p_unit(T e)
 static inline T cbp_tanh(T x)
 {
     T z, p = cbp_exp_core(K(2) * cbp_min(cbp_abs(x), CBP_TANH_MAX), CBP_SHIFT + K(CBP_BIAS - 1), &z);
-    T s = cbp_scale_one(z), h = cbp_fma(s, p, s - K(0.5));   /* expm1(2|x|) / 2: tanh = h / (1 + h) */
+    T s = cbp_scale_one(z), h = cbp_math_fma(s, p, s - K(0.5));   /* expm1(2|x|) / 2: tanh = h / (1 + h) */
     T b = h < 1 ? h : K(1), q = b / (K(1) + h);          /* = b - b q: the errors of q are damped */
-    return cbp_copysign(cbp_fma(-b, q, b), x);
+    return cbp_copysign(cbp_math_fma(-b, q, b), x);
 }
 
 /* With e = exp(-|x|), q = e / (1 + e): e - e q on the left, 1 - q on the right; the errors of q are damped. */
@@ -262,7 +256,7 @@ static inline T cbp_tanh_slope(T x) { return cbp_logistic_pdf(K(2) * cbp_abs(x),
 static inline T cbp_softplus(T x)
 {
     T s1, s2, p = cbp_exp_two(-cbp_min(cbp_abs(x), CBP_DECAY_MAX), &s1, &s2);
-    return (x > 0 ? x : K(0)) + cbp_log1p_unit(cbp_fma(s1, p, s1) * s2);
+    return (x > 0 ? x : K(0)) + cbp_log1p_unit(cbp_math_fma(s1, p, s1) * s2);
 }
 
 #include "vmath_act.h"

@@ -31,15 +31,19 @@ static inline T cbp_erf(T x)
     return cbp_copysign(a < CBP_ERF_SMALL ? small : K(1) - cbp_fma(q, p, q), x);
 }
 
+/* t Phi(-t) = a (1 + v); near 0, x Phi(x) = x/2 + t/2 erf(t / sqrt 2), where the errors of erf are damped */
 static inline T cbp_gelu(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GAUSS_MAX), s1, s2, p = cbp_gauss(t, &s1, &s2);
     T d = t + CBP_GELU_C, d_lo = t - (d - CBP_GELU_C), w = t / d, u = w - CBP_GELU_MID, v = CBP_POLY_GELU(u);
     T o = K(1) - w;                                      /* d_lo, the rounding of d, weighs about o^3 / C */
-    v = cbp_fma(o * o, o * (d_lo * (K(-1) / CBP_GELU_C)), cbp_fma(v, p, p)) + v;
-    w *= s1;
-    T y = cbp_fma(w, v, w) * s2;                         /* t Phi(-t) */
-    return x > 0 ? x - y : cbp_copysign(y, x);
+    v = cbp_math_fma(o * o, o * (d_lo * (K(-2) / CBP_GELU_C)), cbp_math_fma(v, p, p)) + v;
+    T c = t * K(0.70710678118654752), z = c * c, erf = cbp_fma(c, CBP_POLY_ERF(z), c), half = K(0.5) * t;
+    int near = t < K(0.6), right = x > 0;
+    T a = near ? half : w * (K(0.5) * s1);
+    v = near ? (right ? erf : -erf) : v;
+    T y = cbp_math_fma(a, v, a) * s2;
+    return right & !near ? x - y : cbp_copysign(y, x);
 }
 
 static inline T cbp_gelu_slope(T x)
@@ -53,12 +57,18 @@ static inline T cbp_gelu_slope(T x)
     return x > 0 ? K(1) - y : y;
 }
 
-/* t e / (1 + e), e = s1 s2 (1 + p) <= 1: with q = e / (1 + e), t e - t e q, where the errors of q are damped */
-static inline T cbp_times_sigmoid(T t, T s1, T s2, T p)
+/* x / (1 + exp(-y)), y of x's sign, t = |x|, exp(-|y|) = e = s1 s2 (1 + p). Written so that the errors of a quotient
+ * are damped: for e <= 1/2, q = e / (1 + e), x - t q on the right, t e - t e q on the left; near 0, q = (1 - e) / (1 + e),
+ * x/2 + t/2 q. t is below what T holds, x may be inf. */
+static inline T cbp_times_sigmoid(T x, T t, T s1, T s2, T p)
 {
-    T s = s1 * s2, q = cbp_fma(s, p, s) / cbp_fma(s, p, K(1) + s), v = t * s1;
-    v = cbp_fma(v, p, v);
-    return cbp_fma(-v, q, v) * s2;
+    T s = s1 * s2, e = cbp_math_fma(s, p, s), v = t * s1;
+    v = cbp_math_fma(v, p, v);
+    int near = e > K(0.5), right = x > 0;
+    T q = (near ? cbp_math_fma(-s, p, K(1) - s) : e) / (K(1) + e);
+    T a = near ? K(0.5) * t : right ? -t : -v, b = near ? K(0.5) * x : right ? x : v;
+    T y = cbp_math_fma(a, q, b);
+    return cbp_copysign(near | right ? y : y * s2, x);
 }
 
 /* a b (1 + p + c), rounded once but for p's own error; c of the size of a rounding */
@@ -91,8 +101,8 @@ static inline T cbp_gelu_tanh_arg(T t, T *y_lo)
 static inline T cbp_gelu_tanh(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GELU_TANH_MAX), lo, y = cbp_gelu_tanh_arg(t, &lo);
-    T s1, s2, p = cbp_exp_two_lo(-y, -lo, &s1, &s2), v = cbp_times_sigmoid(t, s1, s2, p);
-    return x > 0 ? x - v : cbp_copysign(v, x);
+    T s1, s2, p = cbp_exp_two_lo(-y, -lo, &s1, &s2);
+    return cbp_times_sigmoid(x, t, s1, s2, p);
 }
 
 /* With e = exp(-y): f'(-t) = e h / (1 + e)^2, h = 1 + e - t y'. Around T0: e = E0 exp(Y0 - y), and with d = t - T0,
@@ -117,8 +127,7 @@ static inline T cbp_gelu_tanh_slope(T x)
 static inline T cbp_silu(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, &s1, &s2);
-    T v = cbp_times_sigmoid(t, s1, s2, p);
-    return x > 0 ? x - v : cbp_copysign(v, x);
+    return cbp_times_sigmoid(x, t, s1, s2, p);
 }
 
 /* f'(-t) = e h / (1 + e)^2, e = exp(-t), h = 1 + e - t. Around T0: e = E0 exp(d), d = T0 - t, h = E0 expm1(d) + d. */
@@ -135,16 +144,21 @@ static inline T cbp_silu_slope(T x)
 
 /* tanh(log(1 + w)) = n / (1 + n), n = w + w^2/2, w = exp(x). With e = exp(-|x|):
  * left, w = e: e (1 + e/2) / (1 + n), what 1 + n loses taken off the numerator;
- * right, w = 1/e: 1 - e^2 / (e^2 + e + 1/2). */
+ * right, w = 1/e: 1 - e^2 / (e^2 + e + 1/2);
+ * near 0, so that the errors of the quotient are damped, 1/2 (1 + (n - 1) / (1 + n)): with m = e - 1, the numerator is
+ * 1/2 + 2 m + m^2/2 over the left's, 1/2 - m e over the right's denominator. */
 static inline T cbp_mish(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, &s1, &s2), s = s1 * s2;
-    T e = cbp_fma(s, p, s), half = K(0.5) * e, e2 = e * e, v = t * s1;
-    T a = K(1) + e, a_lo = e - (a - K(1)), d = cbp_fma(e, half, a), d_lo = cbp_fma(e, half, a - d) + a_lo;
+    T e = cbp_math_fma(s, p, s), half = K(0.5) * e, e2 = e * e, v = t * s1, m = cbp_math_fma(s, p, s - K(1));
+    T a = K(1) + e, a_lo = e - (a - K(1)), d = cbp_math_fma(e, half, a), d_lo = cbp_math_fma(e, half, a - d) + a_lo;
     T inv = cbp_fma(K(-0.62), e, K(0.98));               /* 1 / d, to a few per cent */
-    v = cbp_fma(v, cbp_fma(p, half, cbp_fma(-d_lo, inv, half)) + p, v);
-    T q = (x > 0 ? e2 : v) / (x > 0 ? e2 + (e + K(0.5)) : d);
-    return x > 0 ? cbp_fma(-t, q, x) : cbp_copysign(q * s2, x);
+    v = cbp_math_fma(v, cbp_math_fma(p, half, cbp_math_fma(-d_lo, inv, half)) + p, v);
+    int near = e > K(0.5), right = x > 0;
+    T n = cbp_math_fma(m, right ? -e : cbp_math_fma(m, K(0.5), K(2)), K(0.5));
+    T q = (near ? n : right ? e2 : v) / (right ? e2 + (e + K(0.5)) : d);
+    T y = cbp_math_fma(near ? K(0.5) * t : -t, q, near ? K(0.5) * t : x);
+    return cbp_copysign(near | right ? y : q * s2, x);
 }
 
 /* With D = 1 + w + w^2/2. Right, mish' = 1 + (x w (1 + w) - D) / D^2.

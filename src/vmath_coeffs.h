@@ -61,8 +61,8 @@
 #define CBP_POLY_LOG(f) CBP_P7(f, 0x1.555554p-2f, -0x1.00022cp-2f, 0x1.99a04p-3f, -0x1.547102p-3f, 0x1.22d42p-3f, \
     -0x1.0d8bccp-3f, 0x1.058914p-3f, -0x1.3903ep-4f)
 /* log1p(e) = e + e^2 P(e), 0 <= e <= 1: 2^-29.8 */
-#define CBP_POLY_LOG1P01(e) CBP_P9(e, -0x1.fffffcp-2f, 0x1.55543p-2f, -0x1.ffd08cp-3f, 0x1.97cbe2p-3f, \
-    -0x1.4b513p-3f, 0x1.016d66p-3f, -0x1.59daf0p-4f, 0x1.60f446p-5f, -0x1.ceff96p-7f, 0x1.1c4aeep-9f)
+#define CBP_POLY_LOG1P01(e) cbp_math_fma(e, CBP_P8(e, 0x1.55543p-2f, -0x1.ffd08cp-3f, 0x1.97cbe2p-3f, \
+    -0x1.4b513p-3f, 0x1.016d66p-3f, -0x1.59daf0p-4f, 0x1.60f446p-5f, -0x1.ceff96p-7f, 0x1.1c4aeep-9f), -0x1.fffffcp-2f)
 /* erf(x) = x + x P(x^2), |x| <= 1: 2^-29.4 */
 #define CBP_ERF_SMALL 0.84f
 #define CBP_POLY_ERF(z) CBP_P6(z, 0x1.06eba8p-3f, -0x1.81273ep-2f, 0x1.ce2ce6p-4f, -0x1.b7f71ap-6f, 0x1.53f224p-8f, \
@@ -71,12 +71,12 @@
 #define CBP_ERFC_MID 2.25f
 #define CBP_POLY_ERFC(u) CBP_P8(u, 0x1.d9449ap-3f, -0x1.6a6558p-4f, 0x1.0645880p-5f, -0x1.6aa474p-7f, 0x1.baa7b4p-9f, \
     -0x1.59b124p-10f, 0x1.0b2676p-11f, 0x1.80244p-13f, 0x1.445f8cp-13f)
-/* Phi(-t) = exp(-t^2/2) (1 + P(u)) / (t + 3), u = t / (t + 3) - 0.40234375, 0 <= t <= 14.5: 2^-29.5.
- * (The middle was searched for a value there that T holds almost exactly.) */
-#define CBP_GELU_C 3.0f
-#define CBP_GELU_MID 0.40234375f
-#define CBP_POLY_GELU(u) CBP_P10(u, -0x1.4c7296p-3f, -0x1.355dc6p+0f, 0x1.04f0dp+0f, -0x1.2c14b2p-2f, -0x1.0d6338p-2f, \
-    0x1.4bca7cp-3f, 0x1.14a4ap-3f, -0x1.0f0f0ep-4f, -0x1.928b92p-4f, 0x1.910fbcp-7f, 0x1.d2835p-5f)
+/* Phi(-t) = exp(-t^2/2) (1 + P(u)) / (2 (t + 2.5)), u = t / (t + 2.5) - 0.5390625, 0.58 <= t <= 14.5: 2^-28.3
+ * (The middle was searched for a value there that T holds almost exactly; with the 2, |P| is small for large t.) */
+#define CBP_GELU_C 2.5f
+#define CBP_GELU_MID 0.5390625f
+#define CBP_POLY_GELU(u) CBP_P9(u, 0x1.637fecp-2f, -0x1.a6d782p+0f, 0x1.1180ap+0f, 0x1.08f53ap-4f, -0x1.12e5p-1f, \
+    -0x1.67babcp-6f, 0x1.7800f8p-2f, 0x1.ed257ap-4f, -0x1.dec516p-3f, -0x1.76d712p-3f)
 /* gelu'(-t) = exp(-t^2/2) (T0 - t) (1 + P(u)) / 2, u = t / (t + 4) - 0.375, 0 <= t <= 15, T0 the zero of gelu':
  * 2^-30.1 */
 #define CBP_GELU_SLOPE_C 4.0f
@@ -154,15 +154,14 @@
     -0x1.e8ca9ae00fe12p-26, 0x1.5a5bfdf5c5862p-27, -0x1.7d708b881e297p-29, -0x1.becc04fdd48afp-30, \
     -0x1.dfcea93d57d05p-31, 0x1.c73e09ab3f662p-35, 0x1.6d7f641b41a74p-33, 0x1.3fd61f1724761p-34, \
     0x1.f3362ffcf0f55p-37, 0x1.565249a101d35p-40)
-/* u = t / (t + 4) - 0.4462890625, 0 <= t <= 38.6: 2^-59.3 */
-#define CBP_GELU_C 4.0
-#define CBP_GELU_MID 0.4462890625
-#define CBP_POLY_GELU(u) CBP_P23(u, -0x1.65cca8857966fp-3, -0x1.654a3ab0fc39ap+0, 0x1.ce59dd54b61b2p+0, \
-    -0x1.b4bc59e6d4eccp+0, 0x1.053903f6b022dp+0, -0x1.42217ed3b1f69p-3, -0x1.3007a3ef41ef9p-2, 0x1.74c6c10244c8ep-3, \
-    0x1.6dae00ea7298bp-4, -0x1.b31a830dd51b8p-4, -0x1.573a8b1021f2ap-5, 0x1.ec49966c87p-5, 0x1.06861a2e891c7p-5, \
-    -0x1.09ec38076e5d2p-5, -0x1.e476e3d1392e7p-6, 0x1.ae28d199d2132p-7, 0x1.ad987618939d9p-6, 0x1.6bc37e874ef76p-10, \
-    -0x1.41f987b9ab8f1p-6, -0x1.554541f526c89p-7, 0x1.60f928018bde5p-7, 0x1.7d9218501290ep-7, -0x1.9e63537edd375p-9, \
-    -0x1.75edb7002eb5ep-8)
+/* u = t / (t + 3.5) - 0.505859375, 0.58 <= t <= 38.6: 2^-59.0 */
+#define CBP_GELU_C 3.5
+#define CBP_GELU_MID 0.505859375
+#define CBP_POLY_GELU(u) CBP_P22(u, 0x1.e7143766d888ep-2, -0x1.1dce95b75c477p+1, 0x1.3ed5066e80be1p+1, \
+    -0x1.d7f75efb089b7p+0, 0x1.2351ae60314e9p-1, 0x1.99a6194bd1ab4p-2, -0x1.a68b956409c91p-2, -0x1.a370c69e5389ap-4, \
+    0x1.fabac81ec402fp-3, 0x1.e6db887d8de7cp-5, -0x1.46bc260425f88p-3, -0x1.1f14787e561b6p-4, 0x1.9e7255f570a9p-4, \
+    0x1.6d1f431f9ef79p-4, -0x1.7e9d8fd269bc2p-5, -0x1.93c69ba1619d1p-4, -0x1.6f1307f05131dp-7, 0x1.5ea9144f27133p-4, \
+    0x1.0316c5afc8e63p-4, -0x1.8f06f29bd0be8p-5, -0x1.5a6b96e8104a8p-4, 0x1.5d713ce042e59p-7, 0x1.b33c2cdac8421p-5)
 /* u = t / (t + 5) - 0.4375, 0 <= t <= 39: 2^-56.6 */
 #define CBP_GELU_SLOPE_C 5.0
 #define CBP_GELU_SLOPE_MID 0.4375
