@@ -35,6 +35,12 @@ static inline T cbp_math_fma(T a, T b, T c) { return (T)((double)a * (double)b +
 static inline T cbp_math_fma(T a, T b, T c) { return cbp_fma(a, b, c); }
 #endif
 
+#if CBP_HAS_FMA                             /* for float32's few steps in double */
+static inline double cbp_fma64(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#else
+static inline double cbp_fma64(double a, double b, double c) { return a * b + c; }
+#endif
+
 static inline cbp_uint cbp_to_bits(T x) { cbp_uint u; __builtin_memcpy(&u, &x, sizeof u); return u; }
 static inline T cbp_from_bits(cbp_uint u) { T x; __builtin_memcpy(&x, &u, sizeof x); return x; }
 
@@ -92,18 +98,18 @@ static inline T cbp_exp_rest(T x, T n)
     return cbp_fma(r * r, CBP_POLY_EXPM1(r), r);
 }
 
-/* The same for exp(x + lo). */
+/* The same for exp(x + lo), with what the rounding of r loses. */
 static inline T cbp_exp_rest_lo(T x, T lo, T n)
 {
     T head = cbp_fma(n, -CBP_LN2_HI, x), tail = cbp_fma(n, -CBP_LN2_LO, lo), r = head + tail;
     return cbp_fma(r * r, CBP_POLY_EXPM1(r), (head - r) + tail) + r;
 }
 
-/* z = n + shift: n sits in the low bits of z. */
+/* z = n + shift: n sits in the low bits of z. (In double r's rounding counts: expm1 cancels where n = 1, p < 0.) */
 static inline T cbp_exp_core(T x, T shift, T *z)
 {
     *z = cbp_fma(x, CBP_LOG2E, shift);
-    return cbp_exp_rest(x, *z - shift);
+    return CBP_BITS == 64 ? cbp_exp_rest_lo(x, 0, *z - shift) : cbp_exp_rest(x, *z - shift);
 }
 
 /* The same, with n kept below top: beyond, p grows until exp(x) is inf. NaN and inf come through p.

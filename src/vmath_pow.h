@@ -20,23 +20,17 @@ static inline float cbp_pow_core(float x, float y)
     __builtin_memcpy(&m, &c, sizeof m);
     k -= 0x1p52 + 1023;
     s = (m - 1) / (m + 1);
-    double z = s * s, log = k * 0x1.62e42fefa39efp-1 + (2 * s + s * z * (0x1.55555555f69c7p-1
-        + z * (0x1.999996f927d94p-2 + z * (0x1.2493f6e0fb9e3p-2 + z * (0x1.c6329cbaaccc1p-3
-        + z * 0x1.90b6b01b67a1dp-3)))));                 /* 2^-44.8 */
+    double z = s * s, log = cbp_fma64(k, 0x1.62e42fefa39efp-1, cbp_fma64(s * z, cbp_fma64(z, cbp_fma64(z, cbp_fma64(z,
+        cbp_fma64(z, 0x1.90b6b01b67a1dp-3, 0x1.c6329cbaaccc1p-3), 0x1.2493f6e0fb9e3p-2), 0x1.999996f927d94p-2),
+        0x1.55555555f69c7p-1), 2 * s));                  /* 2^-44.8 */
 
     double t = (double)cbp_max(cbp_min(y, 0x1p100f), -0x1p100f) * log;      /* finite: 1^inf = 1 */
-    t = t > 700 ? 700 : t;
-    t = t < -700 ? -700 : t;
-    k = t * 0x1.71547652b82fep+0 + (0x1.8p52 + 1023);
-    __builtin_memcpy(&b, &k, sizeof b);
-    b <<= 52;
-    __builtin_memcpy(&s, &b, sizeof s);
-    k -= 0x1.8p52 + 1023;
-    double r = (t - k * 0x1.62e42fefa2p-1) - k * 0x1.9ef35793c7673p-41;
-    r += r * r * (0x1.00000000602f1p-1 + r * (0x1.5555557e87ea3p-3 + r * (0x1.55555418bfbe1p-5
-        + r * (0x1.1110a1161a0b5p-7 + r * (0x1.6c18d984e3befp-10 + r * (0x1.a1877bd391d1cp-13
-        + r * 0x1.9e86c06f40480p-16))))));               /* 2^-39.6 */
-    return (float)(s + s * r);                           /* the one rounding, subnormals and overflow included */
+    t = t > 112 ? 112 : t;
+    t = t < -112 ? -112 : t;
+    const T shift = CBP_SHIFT + K(2 * CBP_BIAS);
+    T n = cbp_fma((T)t, CBP_LOG2E, shift), s2, s1 = cbp_scale_two(n, &s2);
+    T r = (T)cbp_fma64(-(double)(n - shift), 0x1.62e42fefa39efp-1, t), p = cbp_fma(r * r, CBP_POLY_EXPM1(r), r);
+    return cbp_fma(s1, p, s1) * s2;
 }
 
 #else
@@ -52,8 +46,8 @@ static inline __attribute__((always_inline)) double cbp_pow_core(double x, doubl
     T k, f = cbp_log_split(tiny ? x * 0x1p54 : x, &k), e;
     k = tiny ? k - 54 : k;
 
-    T d = 2 + f, d_lo = f - (d - 2), s = f / d, p = cbp_two_prod(s, d, &e);
-    T s_lo = (((f - p) - e) - s * d_lo) / d;
+    T d = 2 + f, d_lo = f - (d - 2), inv = 1 / d, s = f * inv, p = cbp_two_prod(s, d, &e);
+    T s_lo = (((f - p) - e) - s * d_lo) * inv;           /* s d + s_lo d = f, whatever s was rounded to */
     T z_lo, z = cbp_two_prod(s, s, &z_lo);
     z_lo = cbp_fma(2 * s, s_lo, z_lo);
     T a_lo, t = CBP_POLY_ATANH(z), a = cbp_two_prod(z, t, &a_lo);

@@ -23,10 +23,10 @@ static inline T cbp_trig_reduce(T a, T *lo, cbp_uint *q)
 {
 #if CBP_BITS == 32
     /* in double: r is then good to 2^-65 absolutely, far below the nearest miss of a float */
-    double z = (double)a * CBP_2_PI + 0x1.8p52, n = z - 0x1.8p52;
-    *q = cbp_to_bits((T)n + CBP_SHIFT);
+    T z = cbp_math_fma(a, (T)CBP_2_PI, CBP_SHIFT), n = z - CBP_SHIFT;
+    *q = cbp_to_bits(z);
     *lo = 0;
-    return (T)(((double)a - n * CBP_PIO2_1) - n * CBP_PIO2_23);
+    return (T)cbp_fma64(-(double)n, CBP_PIO2_23, cbp_fma64(-(double)n, CBP_PIO2_1, (double)a));
 #else
     T z = cbp_fma(a, CBP_2_PI, CBP_SHIFT), n = z - CBP_SHIFT, e2, e3;
     T r = a - n * CBP_PIO2_1;                            /* exact */
@@ -138,14 +138,22 @@ __attribute__((noinline, unused)) static T cbp_cos_large(T x)
 
 /* ---- atan2 ---- */
 
-/* atan(q) = q + q z A(z), z = q^2, |q| <= tan(pi/8): 2^-35.4 for float, which works in double, and 2^-63.9 */
+/* atan(q) = q + q z A(z), z = q^2, |q| <= tan(pi/8): 2^-31.9 for float, 2^-63.9 */
 #if CBP_BITS == 32
-#define CBP_POLY_ATAN(z) (-0x1.555554c88b7dfp-2 + z * (0x1.99991a3e36c94p-3 + z * (-0x1.247f0545b9f01p-3 \
-    + z * (0x1.c467e0b48601ep-4 + z * (-0x1.5b449dc4e45b6p-4 + z * 0x1.84f228c1c67cep-5)))))
+#define CBP_POLY_ATAN(z) CBP_P5(z, -0x1.555554p-2f, 0x1.99991ap-3f, -0x1.247f06p-3f, 0x1.c467e0p-4f, -0x1.5b449ep-4f, \
+    0x1.84f228p-5f)
+#define CBP_PIO4_HI 0x1.921f8p-1f          /* pi/4 in 21 bits and the rest */
+#define CBP_PIO4_LO 0x1.aa2216p-20f
+#define CBP_ATAN_UP 0x1p40f
+#define CBP_ATAN_BIG 0x1p120f
 #else
 #define CBP_POLY_ATAN(z) CBP_P11(z, -0x1.5555555555554p-2, 0x1.9999999999583p-3, -0x1.249249246f498p-3, \
     0x1.c71c71b44e427p-4, -0x1.745d144e6fb81p-4, 0x1.3b1364c0146d9p-4, -0x1.110be869210bap-4, 0x1.e1677b9e17c54p-5, \
     -0x1.ab3a480a0f1d3p-5, 0x1.6fddfcf527bf8p-5, -0x1.0fc505f9c91bep-5, 0x1.e80ad7c644c43p-7)
+#define CBP_PIO4_HI 0x1.921fb54442d10p-1   /* 50 bits */
+#define CBP_PIO4_LO 0x1.08d313198a2e0p-50
+#define CBP_ATAN_UP 0x1p200
+#define CBP_ATAN_BIG 0x1p900
 #endif
 
 /* The angle of (x, y) is j pi/4 +- atan(q), |q| <= tan(pi/8): n <= d the sides, q = n / d or (n - d) / (n + d). */
@@ -156,30 +164,28 @@ static inline T cbp_atan2(T y, T x)
     T n = swap ? ax : ay, d = swap ? ay : ax;
     n = d < CBP_INF ? n : n < CBP_INF ? K(0) : K(1);     /* inf / inf counts as 1, 0 / 0 as 0 */
     d = d < CBP_INF && d > 0 ? d : K(1);
-#if CBP_BITS == 32
-    double dn = (double)n, dd = (double)d;
-    int big = dn > dd * 0.41421356237309503;
-    double q = (big ? dn - dd : dn) / (big ? dd + dn : dd), z = q * q;
-    q += q * z * CBP_POLY_ATAN(z);
-#else
-    T up = d > K(0x1p900) ? K(0x1p-200) : d < K(0x1p-700) ? K(0x1p200) : K(1);
+    T up = d < CBP_TINY * (CBP_ATAN_UP * CBP_ATAN_UP) ? CBP_ATAN_UP : K(1);
+    up = d > CBP_ATAN_BIG ? K(1) / CBP_ATAN_UP : up;       /* n + d and 1 / d are normal numbers */
     n *= up, d *= up;
     int big = n > d * K(0.41421356237309503);
+    T q, z, tail;
+#if CBP_BITS == 32
+    q = (big ? n - d : n) / (big ? n + d : d), z = q * q;
+    tail = q * z * CBP_POLY_ATAN(z);
+#else
     T n_lo, d_lo, diff = cbp_two_sum(n, -d, &n_lo), sum = cbp_two_sum(n, d, &d_lo);
     n = big ? diff : n, d = big ? sum : d, n_lo = big ? n_lo : K(0), d_lo = big ? d_lo : K(0);
-    T q = n / d, e, p = cbp_two_prod(q, d, &e), z = q * q;
-    T fix = (((n - p) - e) + (n_lo - q * d_lo)) / d;      /* the division's remainder; below 2^-100 it may underflow */
-    T tail = cbp_fma(q * z, CBP_POLY_ATAN(z), q > K(0x1p-100) ? fix : K(0));
+    T inv = K(1) / d;
+    q = n * inv;
+    T e, p = cbp_two_prod(q, d, &e);
+    T fix = (((n - p) - e) + (n_lo - q * d_lo)) * inv;    /* the quotient's remainder; below 2^-100 it may underflow */
+    z = q * q;
+    tail = cbp_fma(q * z, CBP_POLY_ATAN(z), q > K(0x1p-100) ? fix : K(0));
 #endif
     int j = swap ? (big ? 1 : 2) : (big ? 1 : 0), minus = swap ^ left;
     j = left ? 4 - j : j;
-#if CBP_BITS == 32
-    T r = (T)((double)j * 0x1.921fb54442d18p-1 + (minus ? -q : q));
-#else
     q = minus ? -q : q, tail = minus ? -tail : tail;
-    /* pi/4 in 50 bits and the rest */
-    T jf = (T)j, r = jf * 0x1.921fb54442d10p-1 + (q + cbp_fma(jf, 0x1.08d313198a2e0p-50, tail));
-#endif
+    T jf = (T)j, r = jf * CBP_PIO4_HI + (q + cbp_math_fma(jf, CBP_PIO4_LO, tail));
     return x != x || y != y ? x + y : cbp_copysign(r, y);
 }
 

@@ -38,10 +38,12 @@ INLINE R pick(int c, R a, R b) { return c ? a : b; }
 #if REAL == 64
 /* What is far above or below float's numbers is cut off: the vector functions hand it to slow scalar ones.
  * NOTE: variables that anyone may write, or gcc would put the cut values behind the call, as it knows exp(600). */
-double oracle_far[] = {600, -600, 25, 40};
+double oracle_far[] = {600, -600, 25, 300};
 INLINE R exp_(R x) { return exp(above(below(x, oracle_far[0]), oracle_far[1])); }
 INLINE R erfc_(R x) { return erfc(below(x, oracle_far[2])); }
+INLINE R low(R x) { return below(x, oracle_far[3]); }
 #else
+INLINE R low(R x) { return below(x, 5000); }
 INLINE R exp_(R x) { return M(exp)(x); }
 INLINE R erfc_(R x) { return M(erfc)(x); }
 #endif
@@ -55,8 +57,8 @@ INLINE R inner(R x) { return M(sqrt)(2 / PI) * (x + C(0.044715) * x * x * x); }
 INLINE R inner1(R x) { return M(sqrt)(2 / PI) * (1 + 3 * C(0.044715) * x * x); }
 INLINE R inner2(R x) { return M(sqrt)(2 / PI) * 6 * C(0.044715) * x; }
 /* mish(x) = x gate(x), gate = tanh(log(1 + w)) = 1 - rest */
-INLINE R rest(R x) { R w = exp_(below(x, 40)); return 2 / (w * (w + 2) + 2); }
-INLINE R gate(R x) { R w = exp_(below(x, 40)); return w * (w + 2) / (w * (w + 2) + 2); }
+INLINE R rest(R x) { R w = exp_(low(x)); return 2 / (w * (w + 2) + 2); }
+INLINE R gate(R x) { R w = exp_(low(x)); return w * (w + 2) / (w * (w + 2) + 2); }
 
 #define SELU_SCALE C(1.0507009873554804934193349852946)       /* Klambauer et al. (2017) */
 #define SELU_ALPHA C(1.6732632423543772848170429916717)
