@@ -212,7 +212,8 @@ static void dense(state *s)
         put(s, B * O, y);
         const void *kept = act < 0 ? NULL : kept_of(cbp_unary_rows + act, z, y);
         for (int add = 1; add >= 0; add--) {
-            s->k->dense_bwd(B, I, O, x, w, kept, g, act, params, gz, dx, dw, db, add, scratch);
+            const int prev = add ? act : -1;           /* as if x had come from the same activation */
+            s->k->dense_bwd(B, I, O, x, w, kept, g, act, params, gz, dx, dw, db, add, prev, params, x, scratch);
             put(s, B * I, dx);
             put(s, I * O, dw);
             put(s, O, db);

@@ -89,7 +89,7 @@ static void train(state *s, int threads)
             const ptrdiff_t in = width[i], out = width[i + 1];
             const void *kept = act_of[i] < 0 ? NULL : kept_of(cbp_unary_rows + act_of[i], l->z, l->y);
             s->k->dense_bwd(BATCH, in, out, i ? layers[i - 1].dropped : x, l->w, kept, g, act_of[i], NULL, l->gz,
-                            i ? l->dx : NULL, l->dw, after(s, l->dw, in * out), 0, scratch);
+                            i ? l->dx : NULL, l->dw, after(s, l->dw, in * out), 0, -1, NULL, NULL, scratch);
             note_threads(s);
             s->k->optim(OPTIM_adam, (in + 1) * out, l->w, l->dw, l->m1, l->m2, NULL, h);
             if (i) drop(s, BATCH * in, layers[i - 1].keep, l->dx, scale, l->dx);

@@ -1,13 +1,23 @@
 # Written by tools/stubs.py (make stubs); not for editing.
+from collections.abc import Sequence
 from typing import Any
 
+def matmul(
+    a: Any,
+    b: Any,
+    *,
+    layout: str = 'NN',
+    bias: Any = None,
+    out: Any = None,
+    add: bool = False,
+) -> Any: ...
 def dense_forward(
     x: Any,
     weight: Any,
     bias: Any = None,
     *,
     activation: str | None = None,
-    parameters: Any = None,
+    parameters: Sequence[float] | None = None,
     out: Any = None,
 ) -> tuple[Any, ...]: ...
 def dense_backward(
@@ -17,12 +27,24 @@ def dense_backward(
     g: Any,
     *,
     activation: str | None = None,
-    parameters: Any = None,
+    parameters: Sequence[float] | None = None,
     need_x: bool = True,
-    previous: str | None = None,
-    previous_parameters: Any = None,
-    previous_kept: Any = None,
+    out: Sequence[Any] | None = None,
+    add: bool = False,
 ) -> tuple[Any, ...]: ...
-def activation_forward(name: str, x: Any, *, parameters: Any = None, out: Any = None) -> Any: ...
-def activation_backward(name: str, kept: Any, g: Any, *, parameters: Any = None, out: Any = None) -> Any: ...
+def activation_forward(
+    name: str,
+    x: Any,
+    *,
+    parameters: Sequence[float] | None = None,
+    out: Any = None,
+) -> Any: ...
+def activation_backward(
+    name: str,
+    kept: Any,
+    g: Any,
+    *,
+    parameters: Sequence[float] | None = None,
+    out: Any = None,
+) -> Any: ...
 def keeps(name: str) -> str: ...
