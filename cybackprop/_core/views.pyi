@@ -11,6 +11,15 @@ def matmul(
     out: Any = None,
     add: bool = False,
 ) -> Any: ...
+def matmul_ref(
+    a: Any,
+    b: Any,
+    *,
+    layout: str = 'NN',
+    bias: Any = None,
+    out: Any = None,
+    add: bool = False,
+) -> Any: ...
 def dense_forward(
     x: Any,
     weight: Any,

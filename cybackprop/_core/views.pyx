@@ -75,13 +75,13 @@ cdef Py_buffer *take_sized(held *all, str op, str name, x, Py_ssize_t rows, Py_s
     """The buffer of an array of shape (rows, columns); (columns,) where rows is negative."""
     cdef Py_buffer *v = take(all, op, name, x, 1 if rows < 0 else 2, write)
     if v.shape[v.ndim - 1] != columns or (rows >= 0 and v.shape[0] != rows):
-        raise ShapeError(f"{op}: {name} {shape_of(v)} must be ({f'{rows}, ' if rows >= 0 else ''}"
-                         f"{columns}{',' if rows < 0 else ''})")
+        raise ShapeError(f"{op}: {name} {shape_of(v)} must be "
+                         + (f"({rows}, {columns})" if rows >= 0 else f"({columns},)"))
     return v
 
 
 cdef int apart(held *all, str op, int inputs) except -1:
-    """ValueError if an array beyond the first `inputs` shares memory with any other: a product reads while it writes."""
+    """ValueError if an array beyond the first `inputs` shares memory with another: products read while they write."""
     cdef Py_buffer *v
     cdef Py_buffer *w
     cdef int i, j
@@ -163,6 +163,27 @@ def matmul(a, b, *, str layout="NN", bias=None, out=None, bint add=False):
     >>> kernels.matmul(x, g, bias=np.array([0.5]), out=y) is y, y.tolist()
     (True, [[21.5], [43.5]])
     """
+    return product(a, b, layout, bias, out, add, False)
+
+
+def matmul_ref(a, b, *, str layout="NN", bias=None, out=None, bint add=False):
+    """`matmul` by the plain loops that are the oracle of the kernels: the same bits, slowly.
+
+    Parameters
+    ----------
+    a, b : array
+    layout : str
+    bias, out : array, optional
+    add : bool
+
+    Returns
+    -------
+    array, shape (M, N)
+    """
+    return product(a, b, layout, bias, out, add, True)
+
+
+cdef product(a, b, str layout, bias, out, bint add, bint slowly):
     cdef cbp_layout kind = CBP_NN if layout == "NN" else CBP_NT if layout == "NT" else CBP_TN
     cdef Py_ssize_t M, N, K, KB
     cdef Py_buffer *x
@@ -198,7 +219,9 @@ def matmul(a, b, *, str layout="NN", bias=None, out=None, bint add=False):
         apart(&all, "matmul", inputs)
         k = kernels_of(all.dtype)
         scratch = room(k.gemm_scratch(kind, M, N, K))
-        if <double>M * N * K > WORTH_RELEASING:
+        if slowly:
+            k.gemm_ref(kind, M, N, K, x.buf, x.shape[1], y.buf, y.shape[1], start, c.buf, N, add, NULL, NULL)
+        elif <double>M * N * K > WORTH_RELEASING:
             with nogil:
                 k.gemm(kind, M, N, K, x.buf, x.shape[1], y.buf, y.shape[1], start, c.buf, N, add, NULL, scratch.a.data)
         else:
