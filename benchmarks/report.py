@@ -42,6 +42,7 @@ class Output:
 
     def write(self, path):
         """The CSV file."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w", newline="", encoding="utf-8") as f:
             writer = csv.writer(f)
             writer.writerow(["section", "cell", "candidate", "figure", "value", "low", "high", "samples"])

@@ -2,11 +2,12 @@
 
 import gc
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 TURN_US = 4000                           # a turn: long against a call of the clock, short against a hiccup
+WARM_S = 0.03
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = CLOCKS["wall"]
 spent = dict.fromkeys(CLOCKS, 0.0)      # seconds in turns so far, by both clocks
@@ -20,6 +21,7 @@ class Measured:
     low: float
     high: float
     samples: int
+    turns: np.ndarray = field(repr=False, compare=False)     # us a call in each turn
 
     def __str__(self):
         return f"{self.median:,.{1 if self.median < 1000 else 0}f} [{self.spread:.0%}]"
@@ -29,8 +31,12 @@ class Measured:
         """Interquartile range as a share of the median."""
         return (self.high - self.low) / self.median
 
+    def over(self, other):
+        """How many times another one's time this is: the median over turns, which stood side by side."""
+        return float(np.median(self.turns / other.turns))
 
-def alternate(candidates, samples):
+
+def alternate(candidates, samples, turn_us=TURN_US, warm_s=WARM_S):
     """Time callables in turns.
 
     Parameters
@@ -38,6 +44,8 @@ def alternate(candidates, samples):
     candidates : dict of str to callable
     samples : int
         Turns of each.
+    turn_us, warm_s : float
+        How long a turn takes, and the warm-up of each candidate before the first.
 
     Returns
     -------
@@ -45,9 +53,9 @@ def alternate(candidates, samples):
 
     Notes
     -----
-    A turn is as many calls as fit into 4 ms, after one that is not counted and brings its data back into the cache.
+    A turn is as many calls as fit into turn_us, after one that is not counted and brings its data back into the cache.
     """
-    calls = {name: max(1, round(TURN_US / pace(f))) for name, f in candidates.items()}
+    calls = {name: max(1, round(turn_us / pace(f, warm_s))) for name, f in candidates.items()}
     times = {name: [] for name in candidates}
     gc.collect()
     gc.disable()                         # as timeit does: no candidate pays for another one's garbage
@@ -62,7 +70,7 @@ def alternate(candidates, samples):
         gc.enable()
         for name, now in CLOCKS.items():
             spent[name] += now() - before[name]
-    return {name: Measured(*np.percentile(t, [50, 25, 75]), len(t)) for name, t in times.items()}
+    return {name: Measured(*np.percentile(t, [50, 25, 75]), len(t), np.array(t)) for name, t in times.items()}
 
 
 def share():
@@ -78,10 +86,10 @@ def turn(f, calls):
     return (clock() - start) * 1e6 / calls
 
 
-def pace(f):
-    """us a call, roughly, after a warm-up of 30 ms."""
+def pace(f, warm_s):
+    """us a call, roughly, after a warm-up."""
     f()
-    end, best = time.perf_counter() + 0.03, float("inf")
+    end, best = time.perf_counter() + warm_s, float("inf")
     while time.perf_counter() < end:
         best = min(best, turn(f, 1))
     return best if best < float("inf") else turn(f, 1)

@@ -1,0 +1,1 @@
+"""What `make bench-kernels` measures: one file a family, each with ``measure(out, quick)``."""
