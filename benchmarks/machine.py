@@ -7,6 +7,7 @@ import sys
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # settings for an older OpenBLAS: they pick slower kernels in newer ones, and the comparison would flatter us
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+affinity = {"allowed": None, "pinned": None}             # sets of cores, where the system can say
 
 
 def prepare(core):
@@ -20,7 +21,22 @@ def prepare(core):
     allowed = os.sched_getaffinity(0)
     core = max(allowed) if core is None else core        # core 0 serves most interrupts
     os.sched_setaffinity(0, {core})
+    affinity.update(allowed=allowed, pinned={core})
     return [*lines, f"pinned: core {core} of {len(allowed)}"]
+
+
+def unpin():
+    """Let this thread, and those that it starts, run on every core; returns the cores."""
+    if affinity["allowed"] is None:
+        return list(range(os.cpu_count() or 1))
+    os.sched_setaffinity(0, affinity["allowed"])
+    return sorted(affinity["allowed"])
+
+
+def pin_again():
+    """Back to the one core."""
+    if affinity["pinned"] is not None:
+        os.sched_setaffinity(0, affinity["pinned"])
 
 
 def header(pinned, peers, clock):

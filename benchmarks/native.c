@@ -33,14 +33,16 @@ double fma_loop(ptrdiff_t n, float *out)
     return 2.0 * (double)n * CHAINS * LANES;
 }
 
-/* Reads four arrays and writes three of them, as Adam does. */
-void plain_loop(ptrdiff_t n, float *restrict w, const float *restrict g, float *restrict m, float *restrict v)
+/* Reads four arrays and writes three of them, as Adam does; so many times. */
+void plain_loop(ptrdiff_t times, ptrdiff_t n, float *restrict w, const float *restrict g, float *restrict m,
+                float *restrict v)
 {
-    for (ptrdiff_t i = 0; i < n; i++) {
-        m[i] = 0.9f * m[i] + g[i];
-        v[i] = 0.9f * v[i] + g[i];
-        w[i] = w[i] - 1e-9f * m[i];
-    }
+    for (; times > 0; times--)
+        for (ptrdiff_t i = 0; i < n; i++) {
+            m[i] = 0.9f * m[i] + g[i];
+            v[i] = 0.9f * v[i] + g[i];
+            w[i] = w[i] - 1e-9f * m[i];
+        }
 }
 
 void exact_erf(ptrdiff_t n, const long double *x, long double *y)

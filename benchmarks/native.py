@@ -12,7 +12,7 @@ import cybackprop as cb
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = {"base": [], "avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mfma", "-mprefer-vector-width=512"]}
 WORDS = {"fma_loop": (ctypes.c_double, [ctypes.c_ssize_t, ctypes.c_void_p]),
-         "plain_loop": (None, [ctypes.c_ssize_t, *[ctypes.c_void_p] * 4]),
+         "plain_loop": (None, [ctypes.c_ssize_t, ctypes.c_ssize_t, *[ctypes.c_void_p] * 4]),
          "exact_erf": (None, [ctypes.c_ssize_t, *[ctypes.c_void_p] * 2]),
          "exact_erfc": (None, [ctypes.c_ssize_t, *[ctypes.c_void_p] * 2])}
 

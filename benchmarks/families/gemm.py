@@ -33,8 +33,8 @@ class Cell:
 
     layout: str
     B: int
-    I: int
-    O: int
+    fan_in: int
+    fan_out: int
     ours: float = 0                      # us
     numpy: float = 0                     # times ours
     torch: float = 0
@@ -43,12 +43,12 @@ class Cell:
 
     @property
     def sizes(self):
-        B, I, O = self.B, self.I, self.O
-        return {"NN": (B, O, I), "NT": (B, I, O), "TN": (I, O, B)}[self.layout]
+        B, i, o = self.B, self.fan_in, self.fan_out
+        return {"NN": (B, o, i), "NT": (B, i, o), "TN": (i, o, B)}[self.layout]
 
     @property
     def flops(self):
-        return 2 * self.B * self.I * self.O
+        return 2 * self.B * self.fan_in * self.fan_out
 
     @property
     def ratio(self):
@@ -83,14 +83,15 @@ def cells(quick):
     every = {(B, *pair) for pair in pairs for B in batches}
     if not quick:
         every |= {(n.batch, *pair) for n in GRID for pair in zip(n.sizes[:-1], n.sizes[1:], strict=True)}
-    return [Cell(layout, *shape) for shape in sorted(every, key=lambda s: (s[0] * s[1] * s[2], s)) for layout in LAYOUTS]
+    by_size = sorted(every, key=lambda shape: (np.prod(shape), shape))
+    return [Cell(layout, *shape) for shape in by_size for layout in LAYOUTS]
 
 
 def candidates(cell):
     """The callables of a cell, after a look at what they compute."""
     rng = np.random.default_rng(0)
-    B, I, O = cell.B, cell.I, cell.O
-    a, b = {"NN": ((B, I), (I, O)), "NT": ((B, O), (I, O)), "TN": ((B, I), (B, O))}[cell.layout]
+    B, i, o = cell.B, cell.fan_in, cell.fan_out
+    a, b = {"NN": ((B, i), (i, o)), "NT": ((B, o), (i, o)), "TN": ((B, i), (B, o))}[cell.layout]
     a, b = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in (a, b))
     turned = {"NN": (a, b), "NT": (a, b.T), "TN": (a.T, b)}[cell.layout]
     outs = [np.empty(cell.sizes[:2], np.float32) for _ in range(3)]
@@ -135,12 +136,12 @@ def measure(out, quick):
                 ("ours", "us", cell.ours), ("numpy", "us", cell.us_peers[0]), ("torch", "us", cell.us_peers[1]),
                 ("numpy", "times ours", cell.numpy), ("torch", "times ours", cell.torch),
                 ("ours", "share of peak", cell.peak)):
-            out.record("gemm", f"{cell} (B{cell.B} I{cell.I} O{cell.O})", name, figure, value)
+            out.record("gemm", f"{cell} (B{cell.B} I{cell.fan_in} O{cell.fan_out})", name, figure, value)
     summary(out, every)
     networks(out, every)
     worst(out, every)
-    out.say(f"{len(every)} products; {len(again)} were below {DOUBTFUL} of the better peer or {DOUBTFUL_PEAK:.0%} of the "
-            f"peak and were\nmeasured again, {AGAIN} times as long: that counts")
+    out.say(f"{len(every)} products; {len(again)} were below {DOUBTFUL} of the better peer or {DOUBTFUL_PEAK:.0%} of"
+            f" the peak and\nwere measured again, {AGAIN} times as long: that counts")
     if wrong:
         out.say("WRONG RESULTS: " + ", ".join(map(str, wrong)))
     return not wrong
@@ -184,14 +185,14 @@ def summary(out, every):
 
 def networks(out, every):
     """The layers of the training grid at their own batch."""
-    at, rows, seen = {(c.layout, c.B, c.I, c.O): c for c in every}, [], set()
+    at, rows, seen = {(c.layout, c.B, c.fan_in, c.fan_out): c for c in every}, [], set()
     for network in GRID:
-        for I, O in zip(network.sizes[:-1], network.sizes[1:], strict=True):
-            found = [at.get((layout, network.batch, I, O)) for layout in LAYOUTS]
-            if None in found or (network.batch, I, O) in seen:
+        for i, o in zip(network.sizes[:-1], network.sizes[1:], strict=True):
+            found = [at.get((layout, network.batch, i, o)) for layout in LAYOUTS]
+            if None in found or (network.batch, i, o) in seen:
                 continue
-            seen.add((network.batch, I, O))
-            rows.append([f"{network.name} {I}-{O} b{network.batch}",
+            seen.add((network.batch, i, o))
+            rows.append([f"{network.name} {i}-{o} b{network.batch}",
                          *[f"{c.ours:,.1f} {c.flops / c.ours / 1e3:4.0f} {c.peak:4.0%} {c.numpy:5.2f} {c.torch:5.2f}"
                            for c in found]])
     if rows:

@@ -1,0 +1,147 @@
+"""Optimizer rows: GB/s beside a plain loop that reads four and writes three such arrays, as Adam does.
+
+Kernels run over one array, some of them several times a call, so that small ones show the kernel and not Python;
+`opt.step()` of one parameter stands beside it as users call it, with torch's fused step.
+"""
+
+import numpy as np
+import torch
+from native import library
+from peers import numpy_hand
+from report import table
+from timing import alternate
+
+import cybackprop as cb
+from cybackprop import optim
+from cybackprop._core import engine
+
+SIZES = {"10 kB": 2_500, "1 MB": 250_000, "30 MB": 7_500_000}
+RULES = {"sgd": (optim.SGD, {"lr": 1e-9}, 3, torch.optim.SGD, {"fused": True}),
+         "sgd momentum": (optim.SGD, {"lr": 1e-9, "momentum": 0.9}, 5, torch.optim.SGD, {"fused": True}),
+         "rmsprop": (optim.RMSprop, {"lr": 1e-9}, 5, torch.optim.RMSprop, {"foreach": True}),
+         "adagrad": (optim.Adagrad, {"lr": 1e-9}, 5, torch.optim.Adagrad, {"fused": True}),
+         "adam": (optim.Adam, {"lr": 1e-9}, 7, torch.optim.Adam, {"fused": True}),
+         "adamw": (optim.AdamW, {"lr": 1e-9}, 7, torch.optim.AdamW, {"fused": True})}
+PLAIN = 7                                # arrays that the plain loop moves
+WORN = 2000                              # steps with a seventh of the gradients zero
+TURN_US, WARM_S = 2000, 0.01
+
+
+def gradient(n, worn):
+    """Normal numbers; a seventh of them exactly 0 where the moments are to fade."""
+    g = np.random.default_rng(0).standard_normal(min(n, 250_000), np.float32)
+    g = np.resize(g, n)
+    if worn:
+        g[::7] = 0
+    return g
+
+
+class Ours:
+    """One parameter, its optimizer, and the same update as a bare call of the engine."""
+
+    def __init__(self, cls, options, n, worn):
+        # moments of dead units must have been alive: a first step with a full gradient, then the seventh is dead
+        self.p = cb.Parameter(np.random.default_rng(1).standard_normal(n, np.float32))
+        self.opt = cls([self.p], **options)
+        self.p.grad = gradient(n, False)
+        self.opt.step()
+        self.p.grad = gradient(n, worn)
+        self.repeats = 64 if n < 10_000 else 1
+        if worn:
+            self.wear(cls, options, n)
+        group = self.opt.param_groups[0]
+        values = self.opt.values(group, 1000)
+        moments = [None if m is None else [m] * self.repeats for m in self.opt.moments[id(self.p)]]
+        self.calls = [([self.p] * self.repeats, moments, [float(values[name]) for name in self.opt.hyper])]
+        self.row = self.opt.row
+
+    def wear(self, cls, options, n):
+        """2,000 steps; a large parameter takes over what a smaller one of the same gradients went through."""
+        small = min(n, 250_000)
+        worn = self
+        if small < n:
+            worn = Ours(cls, options, small, True)
+        else:
+            for _ in range(WORN):
+                self.opt.step()
+        if worn is not self:
+            for mine, theirs in zip(self.opt.moments[id(self.p)], worn.opt.moments[id(worn.p)], strict=True):
+                if mine is not None:
+                    mine.assign(np.resize(theirs.numpy(), n))
+
+    def kernel(self):
+        engine.update(self.row, self.calls, {}, {})
+
+
+def plain(n, repeats):
+    """The yardstick over n elements, as often a call."""
+    arrays = [np.zeros(n, np.float32) + 0.5 for _ in range(4)]
+    pointers = [a.ctypes.data for a in arrays]
+
+    def run(arrays=arrays):              # held here, or their memory would go
+        library.plain_loop(repeats, n, *pointers)
+    return run
+
+
+def torchs(cls, options, extra, n, worn):
+    p = torch.nn.Parameter(torch.from_numpy(np.random.default_rng(1).standard_normal(n, np.float32)))
+    opt = cls([p], **options, **extra)
+    p.grad = torch.from_numpy(gradient(n, False))
+    opt.step()
+    p.grad = torch.from_numpy(gradient(n, worn))
+    for _ in range(WORN if worn and n <= 250_000 else 0):
+        opt.step()
+    return opt.step
+
+
+def numpys(n, worn):
+    """Adam of the NumPy peer, in its chunks."""
+    hand = object.__new__(numpy_hand.Step)
+    flat = np.zeros((5, n), np.float32)
+    flat[1] = gradient(n, False)
+    hand.lr, hand.t = np.float32(1e-9), 0
+    hand.chunks = [tuple(row[i:i + numpy_hand.CHUNK] for row in flat) for i in range(0, n, numpy_hand.CHUNK)]
+    hand.adam()
+    flat[1] = gradient(n, worn)
+    for _ in range(WORN if worn and n <= 250_000 else 0):
+        hand.adam()
+    return hand.adam
+
+
+def measure(out, quick):
+    """Print the table."""
+    rows = []
+    names = ("sgd", "adam") if quick else RULES
+    for name in names:
+        cls, options, arrays, peer, extra = RULES[name]
+        for size, n in SIZES.items():
+            for worn in (False, True):
+                if worn and name == "sgd":
+                    continue             # no moments
+                out.progress(f"optim {name} {size}" + (", worn" if worn else ""))
+                ours = Ours(cls, options, n, worn)
+                calls = {"kernel": ours.kernel, "plain": plain(n, ours.repeats), "step": ours.opt.step}
+                if not (worn and n > 250_000):           # their large ones would take a minute to wear
+                    calls["torch"] = torchs(peer, options, extra, n, worn)
+                    if name == "adam":
+                        calls["numpy"] = numpys(n, worn)
+                got = alternate(calls, 7 if quick or n > 1e6 else 21, TURN_US, WARM_S)
+                rate = {k: got[k].turns / ours.repeats for k in ("kernel", "plain")}
+                gb = {"kernel": arrays * 4e-3 * n / np.median(rate["kernel"]),
+                      "plain": PLAIN * 4e-3 * n / np.median(rate["plain"])}
+                share = arrays / PLAIN * got["plain"].over(got["kernel"])
+                label = f"{name} {size}" + (", worn" if worn else "")
+                for k, value in gb.items():
+                    out.record("optim", label, k, "GB/s", value)
+                for k in ("step", "torch", "numpy"):
+                    if k in got:
+                        out.measured(k, "optim", label, "us a step", got[k])
+                rows.append([label, f"{gb['kernel']:.1f}", f"{gb['plain']:.1f}", f"{share:.2f}",
+                             *[f"{got[k].median:,.1f}" if k in got else "-" for k in ("step", "torch", "numpy")],
+                             *[f"{got[k].over(got['step']):.2f}" if k in got else "-" for k in ("torch", "numpy")]])
+    out.say(table(["rule", "kernel GB/s", "plain GB/s", "kernel/plain", "step() us", "torch us", "numpy us",
+                   "torch/step()", "numpy/step()"], rows))
+    out.say(f"sizes: bytes of the parameter; traffic: every array read and every one written, Adam 28 bytes a number.\n"
+            f"worn: after {WORN:,} steps with a seventh of the gradients zero; torch: "
+            "fused, RMSprop foreach; numpy: in pieces that stay in L2")
+    return True
