@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find src cybackprop/_core -name '*.[ch]' -o -name '*.def' -o -name '*.py[xd]' -o -name '*.pxi')
 BENCH := .bench-env
 
-.PHONY: help demo test check asan ctest cross bench bench-env size stubs selftest-hash wheel clean
+.PHONY: help demo test check asan ctest cross bench bench-kernels bench-package bench-env size stubs selftest-hash
+.PHONY: wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -73,9 +74,14 @@ $(BENCH)/installed: benchmarks/requirements.txt
 	$(BENCH)/bin/pip install -q -r benchmarks/requirements.txt
 	@touch $@
 
-bench: $(BENCH)/installed wheel  ## one training step and the tape, beside torch and NumPy
-	$(BENCH)/bin/pip install -q --force-reinstall --no-deps dist/cybackprop-*.whl
+bench: bench-package  ## one training step and the tape, beside torch and NumPy
 	$(BENCH)/bin/python benchmarks/run.py
+
+bench-kernels: bench-package  ## each family of kernels beside torch and NumPy; all cells in benchmarks/out/
+	$(BENCH)/bin/python benchmarks/kernels.py --csv benchmarks/out/kernels.csv
+
+bench-package: $(BENCH)/installed wheel
+	$(BENCH)/bin/pip install -q --force-reinstall --no-deps dist/cybackprop-*.whl
 
 stubs: $(VENV)/built  ## rewrite the type stubs from the rows
 	$(BIN)/python tools/stubs.py

@@ -155,7 +155,7 @@ def measure(out, quick):
             head = [f"{peer}{d}" for d in (" f32", " f64") for peer in peers]
             out.say(table([title, *head], lines) + "\n")
     out.say(f"ns an element (worst error in ulp, sampled) of {N} elements, the call from Python included; slopes with\n"
-            "a cotangent of 1, at what the row keeps.  pow and atan2: ours makes a new tensor, the others write to `out`")
+            "a cotangent of 1, at what the row keeps.  pow, atan2: ours makes a new tensor, the others write to `out`")
     return True
 
 
