@@ -8,6 +8,7 @@ import statistics
 
 import numpy as np
 import torch
+from native import PEAK_FLOPS, peak
 from networks import GRID
 from report import table
 from timing import alternate
@@ -120,26 +121,30 @@ def measure(out, quick):
         if not layer.agrees():
             wrong.append(name)
         slow = shape[0] * shape[1] * shape[2] > 1e8
-        got = alternate(layer.calls(), 7 if slow or quick else 15, TURN_US, WARM_S)
+        got = alternate({**layer.calls(), "peak": peak}, 7 if slow or quick else 15, TURN_US, WARM_S)
+        loop = got.pop("peak")
+        share = 6 * shape[0] * shape[1] * shape[2] / PEAK_FLOPS * float(np.median(loop.turns / both_ways(got, "ours")))
         ratio = {(peer, d): got[peer, d].over(got["ours", d]) for peer, d in got if peer != "ours"}
-        both = {peer: both_ways(got, peer) for peer in ("numpy", "torch") if (peer, "fwd") in got}
+        both = {peer: float(np.median(both_ways(got, peer) / both_ways(got, "ours")))
+                for peer in ("numpy", "torch") if (peer, "fwd") in got}
         for (peer, d), m in got.items():
             out.measured(peer, "dense", f"{name} {d}", "us", m)
         for peer, value in both.items():
             out.record("dense", name, peer, "times ours, both", value)
+        out.record("dense", name, "ours", "share of peak, both", share)
         if max(shape[1:3]) <= PROMISED_TO:
             promised[name] = both["torch"]
         rows.append([name, *[f"{got['ours', d].median:,.1f}" for d in ("fwd", "bwd")],
                      *[f"{got['torch', d].median:,.1f}" for d in ("fwd", "bwd")],
                      *[f"{ratio[peer, d]:.2f}" if (peer, d) in ratio else "-" for peer in ("torch", "numpy")
                        for d in ("fwd", "bwd")],
-                     *[f"{both[peer]:.2f}" if peer in both else "-" for peer in ("torch", "numpy")]])
-    out.say(table(["layer", "ours fwd", "bwd", "torch fwd", "bwd", "torch/ours fwd", "bwd", "numpy/ours fwd", "bwd",
-                   "torch both", "numpy both"], rows))
+                     *[f"{both[peer]:.2f}" if peer in both else "-" for peer in ("torch", "numpy")], f"{share:.0%}"])
+    out.say(table(["layer", "ours fwd", "bwd", "torch fwd", "bwd", "t/o fwd", "bwd", "n/o fwd", "bwd", "t/o both",
+                   "n/o both", "of peak"], rows))
     low = sorted((value, name) for name, value in promised.items() if value < 1.5)
-    out.say("us; both: forward + backward.  Width to 512, torch / ours both: geometric mean "
-            f"{statistics.geometric_mean(promised.values()):.2f}, {len(low)} of {len(promised)} below 1.5"
-            + (":" if low else ""))
+    out.say("us; t/o, n/o: the time of torch, of NumPy over ours; both: forward + backward; of peak: ours, both\n"
+            f"width to 512, torch / ours: geometric mean {statistics.geometric_mean(promised.values()):.2f}, "
+            f"{len(low)} of {len(promised)} below 1.5" + (":" if low else ""))
     for value, name in low:
         out.say(f"  {value:.2f}  {name}")
     out.figures["dense.geomean"] = statistics.geometric_mean(promised.values())
@@ -150,6 +155,5 @@ def measure(out, quick):
 
 
 def both_ways(got, peer):
-    """A peer's forward and backward over ours, turn by turn."""
-    theirs, ours = (got[p, "fwd"].turns + got[p, "bwd"].turns for p in (peer, "ours"))
-    return float(np.median(theirs / ours))
+    """us of forward and backward in each turn."""
+    return got[peer, "fwd"].turns + got[peer, "bwd"].turns

@@ -24,12 +24,13 @@ RULES = {"sgd": (optim.SGD, {"lr": 1e-9}, 3, torch.optim.SGD, {"fused": True}),
          "adamw": (optim.AdamW, {"lr": 1e-9}, 7, torch.optim.AdamW, {"fused": True})}
 PLAIN = 7                                # arrays that the plain loop moves
 WORN = 2000                              # steps with a seventh of the gradients zero
+SMALL = 250_000                          # larger arrays repeat the first so many gradients
 TURN_US, WARM_S = 2000, 0.01
 
 
 def gradient(n, worn):
     """Normal numbers; a seventh of them exactly 0 where the moments are to fade."""
-    g = np.random.default_rng(0).standard_normal(min(n, 250_000), np.float32)
+    g = np.random.default_rng(0).standard_normal(min(n, SMALL), np.float32)
     g = np.resize(g, n)
     if worn:
         g[::7] = 0
@@ -57,17 +58,14 @@ class Ours:
 
     def wear(self, cls, options, n):
         """2,000 steps; a large parameter takes over what a smaller one of the same gradients went through."""
-        small = min(n, 250_000)
-        worn = self
-        if small < n:
-            worn = Ours(cls, options, small, True)
-        else:
+        if n <= SMALL:
             for _ in range(WORN):
                 self.opt.step()
-        if worn is not self:
-            for mine, theirs in zip(self.opt.moments[id(self.p)], worn.opt.moments[id(worn.p)], strict=True):
-                if mine is not None:
-                    mine.assign(np.resize(theirs.numpy(), n))
+            return
+        small = Ours(cls, options, SMALL, True)
+        for mine, theirs in zip(self.opt.moments[id(self.p)], small.opt.moments[id(small.p)], strict=True):
+            if mine is not None:
+                mine.assign(np.resize(theirs.numpy(), n))
 
     def kernel(self):
         engine.update(self.row, self.calls, {}, {})
@@ -89,7 +87,7 @@ def torchs(cls, options, extra, n, worn):
     p.grad = torch.from_numpy(gradient(n, False))
     opt.step()
     p.grad = torch.from_numpy(gradient(n, worn))
-    for _ in range(WORN if worn and n <= 250_000 else 0):
+    for _ in range(WORN if worn and n <= SMALL else 0):
         opt.step()
     return opt.step
 
@@ -103,45 +101,44 @@ def numpys(n, worn):
     hand.chunks = [tuple(row[i:i + numpy_hand.CHUNK] for row in flat) for i in range(0, n, numpy_hand.CHUNK)]
     hand.adam()
     flat[1] = gradient(n, worn)
-    for _ in range(WORN if worn and n <= 250_000 else 0):
+    for _ in range(WORN if worn and n <= SMALL else 0):
         hand.adam()
     return hand.adam
 
 
+def line(out, name, size, worn, quick):
+    """Measure a rule at a size; its row of the table."""
+    cls, options, arrays, peer, extra = RULES[name]
+    n, label = SIZES[size], f"{name} {size}" + (", worn" if worn else "")
+    out.progress(f"optim {label}")
+    ours = Ours(cls, options, n, worn)
+    calls = {"kernel": ours.kernel, "plain": plain(n, ours.repeats), "step": ours.opt.step}
+    if not (worn and n > SMALL):         # their large ones would take a minute to wear
+        calls["torch"] = torchs(peer, options, extra, n, worn)
+        if name == "adam":
+            calls["numpy"] = numpys(n, worn)
+    got = alternate(calls, 7 if quick or n > SMALL else 21, TURN_US, WARM_S)
+    moved = {"kernel": arrays, "plain": PLAIN}
+    rate = {k: 4e-3 * n * moved[k] * ours.repeats / got[k].median for k in moved}
+    share = arrays / PLAIN * got["plain"].over(got["kernel"])
+    for k in calls:
+        if k in rate:
+            out.record("optim", label, k, "GB/s", rate[k])
+        else:
+            out.measured(k, "optim", label, "us a step", got[k])
+    return [label, f"{rate['kernel']:.1f}", f"{rate['plain']:.1f}", f"{share:.2f}",
+            *[f"{got[k].median:,.1f}" if k in got else "-" for k in ("step", "torch", "numpy")],
+            *[f"{got[k].over(got['step']):.2f}" if k in got else "-" for k in ("torch", "numpy")]]
+
+
 def measure(out, quick):
     """Print the table."""
-    rows = []
     names = ("sgd", "adam") if quick else RULES
-    for name in names:
-        cls, options, arrays, peer, extra = RULES[name]
-        for size, n in SIZES.items():
-            for worn in (False, True):
-                if worn and name == "sgd":
-                    continue             # no moments
-                out.progress(f"optim {name} {size}" + (", worn" if worn else ""))
-                ours = Ours(cls, options, n, worn)
-                calls = {"kernel": ours.kernel, "plain": plain(n, ours.repeats), "step": ours.opt.step}
-                if not (worn and n > 250_000):           # their large ones would take a minute to wear
-                    calls["torch"] = torchs(peer, options, extra, n, worn)
-                    if name == "adam":
-                        calls["numpy"] = numpys(n, worn)
-                got = alternate(calls, 7 if quick or n > 1e6 else 21, TURN_US, WARM_S)
-                rate = {k: got[k].turns / ours.repeats for k in ("kernel", "plain")}
-                gb = {"kernel": arrays * 4e-3 * n / np.median(rate["kernel"]),
-                      "plain": PLAIN * 4e-3 * n / np.median(rate["plain"])}
-                share = arrays / PLAIN * got["plain"].over(got["kernel"])
-                label = f"{name} {size}" + (", worn" if worn else "")
-                for k, value in gb.items():
-                    out.record("optim", label, k, "GB/s", value)
-                for k in ("step", "torch", "numpy"):
-                    if k in got:
-                        out.measured(k, "optim", label, "us a step", got[k])
-                rows.append([label, f"{gb['kernel']:.1f}", f"{gb['plain']:.1f}", f"{share:.2f}",
-                             *[f"{got[k].median:,.1f}" if k in got else "-" for k in ("step", "torch", "numpy")],
-                             *[f"{got[k].over(got['step']):.2f}" if k in got else "-" for k in ("torch", "numpy")]])
-    out.say(table(["rule", "kernel GB/s", "plain GB/s", "kernel/plain", "step() us", "torch us", "numpy us",
+    rows = [line(out, name, size, worn, quick) for name in names for size in SIZES for worn in (False, True)
+            if not (worn and name == "sgd")]             # sgd has no moments to wear
+    out.say(table(["rule", "kernel GB/s", "plain GB/s", "of plain", "step() us", "torch us", "numpy us",
                    "torch/step()", "numpy/step()"], rows))
-    out.say(f"sizes: bytes of the parameter; traffic: every array read and every one written, Adam 28 bytes a number.\n"
-            f"worn: after {WORN:,} steps with a seventh of the gradients zero; torch: "
-            "fused, RMSprop foreach; numpy: in pieces that stay in L2")
+    out.say("sizes: bytes of the parameter; traffic: every array read and every one written, Adam 28 bytes a number\n"
+            f"worn: after {WORN:,} steps with a seventh of the gradients zero\n"
+            "torch: fused, RMSprop foreach; numpy: in pieces that stay in L2")
     return True
