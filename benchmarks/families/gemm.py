@@ -5,6 +5,7 @@ A layer (I, O) at batch B is three products: NN its forward (B,I) (I,O), NT its 
 """
 
 import statistics
+import textwrap
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -25,6 +26,7 @@ CLASSES = {"to 64": 64, "to 256": 256, "beyond": float("inf")}           # by th
 TURN_US, WARM_S, BUDGET_US = 800, 0.004, 15_000
 # a cell below these in its first few turns is measured again, longer; the second measurement counts
 DOUBTFUL, DOUBTFUL_PEAK, AGAIN = 0.9, 0.8, 4
+SHOWN = 30                               # losers with all their figures; the others by name
 
 
 @dataclass
@@ -208,8 +210,11 @@ def worst(out, every):
     head = ["M x N x K", "ours", "numpy", "torch", "numpy/ours", "torch/ours", "of peak"]
     below = sorted((c for c in every if c.ratio < 0.85 and not c.excepted), key=lambda c: c.ratio)
     if below:
-        out.say(f"\n{len(below)} below 0.85 of the better peer" + (", the worst 30" if len(below) > 30 else ""))
-        out.say(table(head, [row(c) for c in below[:30]]))
+        out.say(f"\n{len(below)} below 0.85 of the better peer")
+        out.say(table(head, [row(c) for c in below[:SHOWN]]))
+    if below[SHOWN:]:
+        out.say("and " + textwrap.fill(", ".join(f"{c} {c.ratio:.2f}".replace(" ", "\0") for c in below[SHOWN:]),
+                                       116).replace("\0", " "))
     excepted = sorted((c for c in every if c.excepted), key=lambda c: c.ratio)
     if excepted:
         out.say("\nexcepted: n = 1, m <= 8, k >= 1024")
