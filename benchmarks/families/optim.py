@@ -106,6 +106,21 @@ def numpys(n, worn):
     return hand.adam
 
 
+def agrees(name, shape=(25, 40)):        # two axes: vectors do not decay with us, and do with torch
+    """Whether a few real steps of ours and of torch end at the same parameters."""
+    cls, options, _, peer, extra = RULES[name]
+    options = {**options, "lr": 1e-2}
+    rng = np.random.default_rng(2)
+    value, gradients = rng.standard_normal(shape, np.float32), rng.standard_normal((5, *shape), np.float32)
+    mine, theirs = cb.Parameter(value), torch.nn.Parameter(torch.from_numpy(value.copy()))
+    ours, torchs_ = cls([mine], **options), peer([theirs], **options, **extra)
+    for g in gradients:
+        mine.grad, theirs.grad = g, torch.from_numpy(g.copy())
+        ours.step()
+        torchs_.step()
+    return np.allclose(mine.numpy(), theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
 def line(out, name, size, worn, quick):
     """Measure a rule at a size; its row of the table."""
     cls, options, arrays, peer, extra = RULES[name]
@@ -132,8 +147,9 @@ def line(out, name, size, worn, quick):
 
 
 def measure(out, quick):
-    """Print the table."""
-    names = ("sgd", "adam") if quick else RULES
+    """Print the table; returns whether our steps are torch's."""
+    names = ("sgd", "adam") if quick else tuple(RULES)
+    wrong = [name for name in names if not agrees(name)]
     rows = [line(out, name, size, worn, quick) for name in names for size in SIZES for worn in (False, True)
             if not (worn and name == "sgd")]             # sgd has no moments to wear
     out.say(table(["rule", "kernel GB/s", "plain GB/s", "of plain", "step() us", "torch us", "numpy us",
@@ -141,4 +157,6 @@ def measure(out, quick):
     out.say("sizes: bytes of the parameter; traffic: every array read and every one written, Adam 28 bytes a number\n"
             f"worn: after {WORN:,} steps with a seventh of the gradients zero\n"
             "torch: fused, RMSprop foreach; numpy: in pieces that stay in L2")
-    return True
+    if wrong:
+        out.say("WRONG RESULTS: " + ", ".join(wrong))
+    return not wrong

@@ -19,6 +19,7 @@ from . import exact
 
 N = 32768                                # three float32 arrays of it stay in a 1 MB L2
 TURN_US, WARM_S = 500, 0.003
+WRONG_ULP = 1e10                         # no rounding, however it is amplified, gets there
 DTYPES = ("float32", "float64")
 nn, aten = torch._C._nn, torch.ops.aten
 
@@ -114,8 +115,8 @@ def of_two(name, dtype):
 TABLES = {"f(x)": values, "slope": slopes}
 
 
-def cell(out, name, dtype, parts, turns):
-    """{peer: "ns (ulp)"}, recorded too."""
+def cell(out, name, dtype, parts, turns, wrong):
+    """{peer: "ns (ulp)"}, recorded too; what is far off goes to `wrong`."""
     calls, points, wanted, timed = parts
     cells, turn = {}, {}
     for peer, f in calls.items():
@@ -126,6 +127,8 @@ def cell(out, name, dtype, parts, turns):
         cells[peer] = exact.worst_ulp(got, wanted, dtype) if exact.EXTENDED or dtype == "float32" else None
         turn[peer] = partial(f, *[wrap(x) for x in timed], out=wrap(np.empty_like(timed[0])))
     measured = alternate(turn, turns, TURN_US, WARM_S)
+    if cells["ours"] is not None and cells["ours"] > WRONG_ULP:
+        wrong.append(f"{name} {dtype}")
     for peer, ulp in cells.items():
         ns = measured[peer].median * 1e3 / N
         out.record("vmath", f"{name} {dtype}", peer, "ns an element", ns)
@@ -139,19 +142,19 @@ def brief(ulp):
 
 
 def measure(out, quick):
-    """Print the tables."""
-    turns = 5 if quick else 11
+    """Print the tables; returns whether nothing is far off."""
+    turns, wrong = 5 if quick else 11, []
     rows = [row for row in unary_rows.values() if row.facts["public"]]
     with np.errstate(all="ignore"), cb.no_grad():
         for title, parts in TABLES.items():
             lines = []
             for row in rows:
                 out.progress(f"vmath {row.name} {title}")
-                got = [cell(out, f"{row.name} {title}", d, parts(row, d), turns) for d in DTYPES]
+                got = [cell(out, f"{row.name} {title}", d, parts(row, d), turns, wrong) for d in DTYPES]
                 lines.append([row.name, *columns(got, title)])
             if title == "f(x)":
                 for name in exact.BINARY:
-                    got = [cell(out, f"{name} {title}", d, of_two(name, d), turns) for d in DTYPES]
+                    got = [cell(out, f"{name} {title}", d, of_two(name, d), turns, wrong) for d in DTYPES]
                     lines.append([name, *columns(got, title)])
             peers = ("ours", "numpy", "torch") if title == "f(x)" else ("ours", "torch")
             head = [f"{peer}{d}" for d in (" f32", " f64") for peer in peers]
@@ -160,7 +163,9 @@ def measure(out, quick):
             "a cotangent of 1, at what the row keeps.  pow, atan2: ours makes a new tensor, the others write to `out`\n"
             f"float64 slopes of {', '.join(exact.CROSSING)} are not judged beside their zero, where long double is too "
             "short")
-    return True
+    if wrong:
+        out.say("WRONG RESULTS: " + ", ".join(wrong))
+    return not wrong
 
 
 def columns(got, title):
