@@ -40,6 +40,9 @@ def dense_backward(
     need_x: bool = True,
     out: Sequence[Any] | None = None,
     add: bool = False,
+    previous: str | None = None,
+    previous_parameters: Any = None,
+    previous_kept: Any = None,
 ) -> tuple[Any, ...]: ...
 def activation_forward(
     name: str,

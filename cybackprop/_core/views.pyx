@@ -308,8 +308,10 @@ def dense_forward(x, weight, bias=None, *, str activation=None, parameters=None,
 
 
 def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, bint need_x=True, out=None,
-                   bint add=False):
+                   bint add=False, str previous=None, previous_parameters=None, previous_kept=None):
     """Cotangents of a dense layer: gz = g f'(kept), dx = gz weight^T, dw = x^T gz, db = sum of gz's rows.
+
+    With `previous`, the activation that x came from, dx is times its slope, in the same pass: the gz of the layer before.
 
     Parameters
     ----------
@@ -328,6 +330,10 @@ def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, 
         (dx, dw, db), where the results go; a None among them becomes a new array.
     add : bool
         dw and db are added to what out holds; dx is written anew.
+    previous : str, optional
+        Name of the elementwise op that x came from; `previous_parameters` are its scalars.
+    previous_kept : array, shape (B, I), optional
+        What the forward of that layer kept; not needed where its slope reads nothing.
 
     Returns
     -------
@@ -354,10 +360,12 @@ def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, 
     cdef void *db
     cdef Tensor gz_ = None
     cdef void *gz = NULL
+    cdef const void *before_kept = NULL
     cdef const cbp_kernels *k
     cdef Tensor scratch
     cdef double p[2]
-    cdef int place = -1
+    cdef double q[2]
+    cdef int place = -1, before = -1, inputs
     cdef held all
     all.count = 0
     dx_, dw_, db_ = (None, None, None) if out is None else out
@@ -365,6 +373,10 @@ def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, 
         raise ValueError("dense_backward: add=True adds to dw and db, which out must give")
     if activation is not None:
         place = facts_of(activation, parameters, p)[0]
+    if previous is not None:
+        before = facts_of(previous, previous_parameters, q)[0]
+        if need_x and previous_kept is None and unary_rows[previous].facts["keeps"] != "N":
+            raise ValueError(f"dense_backward: the slope of {previous} needs previous_kept")
     try:
         xs = take(&all, "dense_backward", "x", x, 2)
         w = take(&all, "dense_backward", "weight", weight, 2)
@@ -373,6 +385,9 @@ def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, 
             raise ShapeError(f"dense_backward: x {shape_of(xs)} does not fit weight {shape_of(w)}")
         ks = take_sized(&all, "dense_backward", "kept", kept, B, O)
         gs = take_sized(&all, "dense_backward", "g", g, B, O)
+        if previous_kept is not None:
+            before_kept = take_sized(&all, "dense_backward", "previous_kept", previous_kept, B, I).buf
+        inputs = all.count
         dtype = DTYPES[all.dtype]
         dw_ = np.empty((I, O), dtype) if dw_ is None else dw_
         db_ = np.empty(O, dtype) if db_ is None else db_
@@ -381,7 +396,7 @@ def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, 
         if need_x:
             dx_ = np.empty((B, I), dtype) if dx_ is None else dx_
             dx = take_sized(&all, "dense_backward", "dx", dx_, B, I, True).buf
-        apart(&all, "dense_backward", 4)
+        apart(&all, "dense_backward", inputs)
         k = kernels_of(all.dtype)
         scratch = room(k.dense_scratch(B, I, O))
         if place >= 0:
@@ -389,9 +404,11 @@ def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, 
             gz = gz_.a.data
         if <double>B * I * O > WORTH_RELEASING:
             with nogil:
-                k.dense_bwd(B, I, O, xs.buf, w.buf, ks.buf, gs.buf, place, p, gz, dx, dw, db, add, scratch.a.data)
+                k.dense_bwd(B, I, O, xs.buf, w.buf, ks.buf, gs.buf, place, p, gz, dx, dw, db, add, before, q, before_kept,
+                            scratch.a.data)
         else:
-            k.dense_bwd(B, I, O, xs.buf, w.buf, ks.buf, gs.buf, place, p, gz, dx, dw, db, add, scratch.a.data)
+            k.dense_bwd(B, I, O, xs.buf, w.buf, ks.buf, gs.buf, place, p, gz, dx, dw, db, add, before, q, before_kept,
+                        scratch.a.data)
         return dx_ if need_x else None, dw_, db_
     finally:
         release(&all)
@@ -428,9 +445,9 @@ cdef elementwise(str name, bint backward, x, g, parameters, out):
         k = kernels_of(all.dtype)
         with nogil:
             if backward:
-                k.unary_vjp[place](n, xs.buf, gs.buf, y.buf, p)
+                k.unary_vjp(place, n, xs.buf, gs.buf, y.buf, p, 0)
             else:
-                k.unary_fwd[place](n, xs.buf, y.buf, p)
+                k.unary(place, n, xs.buf, y.buf, p)
         return result
     finally:
         release(&all)
