@@ -133,6 +133,16 @@ cdef extern from "store.h" nogil:
     size_t cbp_itemsize(cbp_dtype dtype) noexcept
     size_t cbp_bytes_in_use() noexcept
 
+cdef extern from "walk.h" nogil:
+    ctypedef struct cbp_walk:
+        Py_ssize_t inner, left
+        const char *p[2]
+        Py_ssize_t s[2]
+    void cbp_walk_start(cbp_walk *w, const cbp_array *out, const cbp_array *a, const cbp_array *b) noexcept
+    void cbp_walk_next(cbp_walk *w) noexcept
+    int cbp_broadcast_shape(const cbp_array *a, const cbp_array *b, Py_ssize_t *shape, int *bad) noexcept
+    bint same_shape "cbp_same_shape"(const cbp_array *a, const cbp_array *b) noexcept
+
 cdef extern from "move.h" nogil:
     ctypedef enum cbp_compare_op:
         CBP_EQ, CBP_NE, CBP_LT, CBP_LE, CBP_GT, CBP_GE

@@ -112,18 +112,19 @@ cdef class BinaryRow(Row):
     cdef int vjp(self, int side, cbp_array *a, cbp_array *b, cbp_array *y, cbp_array *g, cbp_array *d,
                  int add) except -1:
         cdef const cbp_kernels *k = cbp_active[g.dtype]
-        cdef walk w
-        start_walk(&w, g, a if self.keeps[side][0] else NULL, b if self.keeps[side][1] else NULL, g.dtype)
+        cdef cbp_walk w
+        cdef Py_ssize_t itemsize = cbp_itemsize(<cbp_dtype>g.dtype)
+        cbp_walk_start(&w, g, a if self.keeps[side][0] else NULL, b if self.keeps[side][1] else NULL)
         cdef char *yp = NULL if y == NULL else <char *>y.data
         cdef char *gp = <char *>g.data
         cdef char *dp = <char *>d.data
         while w.left > 0:
             k.binary_vjp(self.place, side, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], yp, gp, dp, add)
             if yp != NULL:
-                yp += w.inner * w.itemsize
-            gp += w.inner * w.itemsize
-            dp += w.inner * w.itemsize
-            next_walk(&w)
+                yp += w.inner * itemsize
+            gp += w.inner * itemsize
+            dp += w.inner * itemsize
+            cbp_walk_next(&w)
         return 0
 
     def __call__(self, a, b):
