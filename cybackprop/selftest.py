@@ -27,12 +27,12 @@ def main(args):
     options = parser.parse_args(args)
     status = 0
     for target in [options.target] if options.target else engine.runnable_targets():
-        report = engine.selftest(target)
-        found, wanted = f"{report['hash']:016x}", expected(report["fma"])
-        kind = "with FMA" if report["fma"] else "without FMA"
+        total, fma, sections, _ = engine.selftest(target)
+        found, wanted = f"{total:016x}", expected(fma)
+        kind = "with FMA" if fma else "without FMA"
         print(f"{target:7} {found}  {kind:11}  {'ok' if found == wanted else 'DIFFERENT: expected ' + wanted}")
         if options.sections:
-            for name, section in report["sections"].items():
-                print(f"    {name:16} {section:016x}")
+            for name, (section, _) in sections.items():
+                print(f"    {name:12} {section:016x}")
         status |= found != wanted
     return int(status)

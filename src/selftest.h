@@ -19,12 +19,14 @@ extern const char *const cbp_selftest_names[CBP_SELFTEST_SECTIONS];
 
 typedef struct {
     uint64_t total;
-    uint64_t section[2][CBP_SELFTEST_SECTIONS];    /* by dtype: CBP_F32, CBP_F64 */
-    uint64_t results[2][CBP_SELFTEST_SECTIONS];    /* how many numbers went into it */
+    uint64_t section[2 * CBP_SELFTEST_SECTIONS];   /* those of float32, then those of float64 */
+    uint64_t results[2 * CBP_SELFTEST_SECTIONS];   /* how many numbers went into it */
     int shared_by;                                 /* the most threads that were seen to share a product */
+    int fma;                                       /* whether the target has FMA: which hash to expect */
 } cbp_selftest_report;
 
-/* threads: for all sections but those named train, which have their own.  It is set for the process meanwhile.
+/* target: NULL or "" is the best.
+ * threads: for all sections but those named train, which have their own.  It is set for the process meanwhile.
  * flip_at: the place in the stream of all results where bit flip_bit (modulo the result's width) is flipped, -1: none.
  * CBP_OUT_OF_RANGE: the target is unknown or can't run here.  CBP_NOMEM: memory ran out (about 5 MB are used). */
 cbp_status cbp_selftest(const char *target, int threads, int64_t flip_at, int flip_bit, cbp_selftest_report *report);

@@ -67,9 +67,10 @@ cdef extern from "selftest.h" nogil:
     const char *cbp_selftest_names[]
     ctypedef struct cbp_selftest_report:
         uint64_t total
-        uint64_t section[2][CBP_SELFTEST_SECTIONS]
-        uint64_t results[2][CBP_SELFTEST_SECTIONS]
+        uint64_t section[2 * CBP_SELFTEST_SECTIONS]
+        uint64_t results[2 * CBP_SELFTEST_SECTIONS]
         int shared_by
+        int fma
     cbp_status cbp_selftest(const char *target, int threads, int64_t flip_at, int flip_bit,
                             cbp_selftest_report *report) noexcept
 

@@ -120,10 +120,9 @@ static void selftest(const char *target, const char *with_fma, const char *witho
     checks++, failures += !same;
     printf("%-7s %s  %-11s  %s%s\n", target, hash, k->fma ? "with FMA" : "without FMA",
            same ? "ok" : "DIFFERENT: expected ", same ? "" : wanted);
-    for (int dtype = 0; dtype < 2 && !same; dtype++)
-        for (int i = 0; i < CBP_SELFTEST_SECTIONS; i++)
-            printf("    %-8s float%d %016llx\n", cbp_selftest_names[i], dtype ? 64 : 32,
-                   (unsigned long long)report.section[dtype][i]);
+    for (int i = 0; i < 2 * CBP_SELFTEST_SECTIONS && !same; i++)
+        printf("    %s/%s %016llx\n", cbp_selftest_names[i % CBP_SELFTEST_SECTIONS],
+               i < CBP_SELFTEST_SECTIONS ? "f32" : "f64", (unsigned long long)report.section[i]);
 }
 
 int main(int n, char **arguments)
