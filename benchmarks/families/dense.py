@@ -139,10 +139,10 @@ def measure(out, quick):
                      *[f"{ratio[peer, d]:.2f}" if (peer, d) in ratio else "-" for peer in ("torch", "numpy")
                        for d in ("fwd", "bwd")],
                      *[f"{both[peer]:.2f}" if peer in both else "-" for peer in ("torch", "numpy")], f"{share:.0%}"])
-    out.say(table(["layer", "ours fwd", "bwd", "torch fwd", "bwd", "t/o fwd", "bwd", "n/o fwd", "bwd", "t/o both",
-                   "n/o both", "of peak"], rows))
+    out.say(table(["layer", "ours fwd", "bwd", "torch fwd", "bwd", "t/o fwd", "bwd", "n/o fwd", "bwd", "t both",
+                   "n both", "peak"], rows))
     low = sorted((value, name) for name, value in promised.items() if value < 1.5)
-    out.say("us; t/o, n/o: the time of torch, of NumPy over ours; both: forward + backward; of peak: ours, both\n"
+    out.say("us; t/o, n/o, t, n: the time of torch, of NumPy over ours; both: forward + backward; peak: our share\n"
             f"width to 512, torch / ours: geometric mean {statistics.geometric_mean(promised.values()):.2f}, "
             f"{len(low)} of {len(promised)} below 1.5" + (":" if low else ""))
     for value, name in low:
