@@ -58,8 +58,8 @@ static inline T cbp_gelu_slope(T x)
 }
 
 /* x / (1 + exp(-y)), y of x's sign, t = |x|, exp(-|y|) = e = s1 s2 (1 + p). Written so that the errors of a quotient
- * are damped: for e <= 1/2, q = e / (1 + e), x - t q on the right, t e - t e q on the left; near 0, q = (1 - e) / (1 + e),
- * x/2 + t/2 q. t is below what T holds, x may be inf. */
+ * are damped: for e <= 1/2, q = e / (1 + e), x - t q on the right, t e - t e q on the left; near 0, x/2 + t/2 q,
+ * q = (1 - e) / (1 + e). t is below what T holds, x may be inf. */
 static inline T cbp_times_sigmoid(T x, T t, T s1, T s2, T p)
 {
     T s = s1 * s2, e = cbp_math_fma(s, p, s), v = t * s1;

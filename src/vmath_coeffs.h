@@ -75,8 +75,8 @@
  * (The middle was searched for a value there that T holds almost exactly; with the 2, |P| is small for large t.) */
 #define CBP_GELU_C 2.5f
 #define CBP_GELU_MID 0.5390625f
-#define CBP_POLY_GELU(u) CBP_P9(u, 0x1.637fecp-2f, -0x1.a6d782p+0f, 0x1.1180ap+0f, 0x1.08f53ap-4f, -0x1.12e5p-1f, \
-    -0x1.67babcp-6f, 0x1.7800f8p-2f, 0x1.ed257ap-4f, -0x1.dec516p-3f, -0x1.76d712p-3f)
+#define CBP_POLY_GELU(u) cbp_math_fma(u, CBP_P8(u, -0x1.a6d782p+0f, 0x1.1180ap+0f, 0x1.08f53ap-4f, -0x1.12e5p-1f, \
+    -0x1.67babcp-6f, 0x1.7800f8p-2f, 0x1.ed257ap-4f, -0x1.dec516p-3f, -0x1.76d712p-3f), 0x1.637fecp-2f)
 /* gelu'(-t) = exp(-t^2/2) (T0 - t) (1 + P(u)) / 2, u = t / (t + 4) - 0.375, 0 <= t <= 15, T0 the zero of gelu':
  * 2^-30.1 */
 #define CBP_GELU_SLOPE_C 4.0f
