@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find src cybackprop/_core -name '*.[ch]' -o -name '*.def' -o -name '*.py[xd]' -o -name '*.pxi')
 BENCH := .bench-env
 
-.PHONY: help demo test check asan ctest cross bench bench-kernels bench-package bench-env size stubs selftest-hash
-.PHONY: wheel clean
+.PHONY: help demo test check asan ctest cross sweep bench bench-kernels bench-package bench-env size stubs
+.PHONY: selftest-hash wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -60,11 +60,8 @@ wheel: $(VENV)/created  ## build a wheel into dist/
 asan: $(VENV)/test-tools  ## the suite with ASan and UBSan, every buffer its own malloc
 	sh tools/asan.sh $(BIN)/python
 
-ctest: $(VENV)/created  ## the kernels against plain loops in C, and the selftest's hash
-	$(BIN)/python tools/ctest.py
-
-cross: $(VENV)/created  ## the same under qemu: arm64 (NEON) and s390x (big-endian)
-	$(BIN)/python tools/ctest.py cross
+.PHONY: help demo test check asan ctest cross sweep bench bench-kernels bench-package bench-env size stubs
+.PHONY: selftest-hash wheel clean
 
 bench-env: $(BENCH)/installed  ## the environment of the peers: torch, scikit-learn
 

@@ -3,11 +3,12 @@
  *   sweep                       every row and slope over all 2^32 float32 inputs; float64, pow and atan2 sampled
  *   sweep ONLY=tanh,gelu        these rows (and their slopes) alone
  *   sweep WHAT=value,slope      value, slope (all float32), value64, slope64, binary: these walks alone
- *   sweep STRIDE=9973           each 9973rd float32 only, for a quick look; nothing is recorded
+ *   sweep STRIDE=9973           each 9973rd float32 only, for a quick look
+ *   sweep POINTS=1000000        so many points where inputs are sampled (4,000,000)
  *   sweep --markdown            the table of docs/accuracy.md from what was recorded
  *
- * Each finished walk prints a line an instruction set and replaces its lines in build/sweep/results.tsv, so that a run
- * can be done in pieces.  Exit status 1: a bound is broken. */
+ * Each finished walk prints a line an instruction set and replaces its lines in build/sweep/results.tsv (unless those
+ * saw more inputs), so that a run can be done in pieces.  Exit status 1: a bound is broken. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,8 @@ static double bound(const char *name, int bits, int fma)
     while (bounds[i].name && strcmp(bounds[i].name, name) != 0) i++;
     return bits == 32 ? bounds[i].f32 : fma ? bounds[i].f64 : bounds[i].f64_base;
 }
+
+static int is_sampled(const char *binary) { return strcmp(binary, "pow") == 0 || strcmp(binary, "atan2") == 0; }
 
 int sweep_threads(void)
 {
@@ -68,7 +71,10 @@ static void remember(const char *what, const char *name, const targets *t, const
     FILE *f = fopen(record, "r");
     const size_t n = (size_t)snprintf(key, sizeof key, "%s\t%s\t", what, name);
     while (f && fgets(line, sizeof line, f)) {
-        if (strncmp(line, key, n) == 0) continue;
+        if (strncmp(line, key, n) == 0) {
+            if (strtoull(strchr(line + n, '\t'), NULL, 10) > out[0].count) { fclose(f); free(old); return; }
+            continue;
+        }
         old = realloc(old, used + strlen(line) + 1);
         strcpy(old + used, line);
         used += strlen(line);
@@ -122,44 +128,43 @@ static int report(const char *what, const char *name, const targets *t, const ou
 
 /* ---- the table of docs/accuracy.md ---- */
 
-/* ulp of one recorded walk, the worst of base, or of the sets with FMA; -1 if it was not done */
-static double recorded(const char *what, const char *name, int base)
+/* One recorded walk, the worst of base, or of the sets with FMA; a star where float32 inputs were sampled. */
+static void cell(const char *what, const char *name, int base)
 {
     char line[512], w[32], r[64], t[32];
     double worst = -1, ulp;
+    unsigned long long count;
+    int sampled = 0;
     FILE *f = fopen(record, "r");
     while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "%31s %63s %31s %*s %lf", w, r, t, &ulp) == 4 && strcmp(w, what) == 0 && strcmp(r, name) == 0 &&
-            (strcmp(t, "base") == 0) == base && ulp > worst)
-            worst = ulp;
+        if (sscanf(line, "%31s %63s %31s %llu %lf", w, r, t, &count, &ulp) == 5 && strcmp(w, what) == 0 &&
+            strcmp(r, name) == 0 && (strcmp(t, "base") == 0) == base) {
+            worst = ulp > worst ? ulp : worst;
+            sampled = (strcmp(w, "value") == 0 || strcmp(w, "slope") == 0) && count >> 32 == 0;
+        }
     if (f) fclose(f);
-    return worst;
-}
-
-static void cell(double ulp)
-{
-    if (ulp < 0) printf(" |");
-    else if (ulp < 99.5) printf(" %.2f |", ulp);
-    else printf(" %.1e |", ulp);
+    if (worst < 0) printf(" |");
+    else if (worst < 999.5) printf(" %.*f%s |", worst < 9.995 ? 2 : 0, worst, sampled ? "\\*" : "");
+    else printf(" %.1e%s |", worst, sampled ? "\\*" : "");
 }
 
 static void markdown_row(const char *name, const char *const *what, int n)
 {
     printf("| `%s` |", name);
     for (int w = 0; w < n; w++)
-        for (int base = 0; base < 2; base++) cell(recorded(what[w], name, base));
+        for (int base = 0; base < 2; base++) cell(what[w], name, base);
     printf("\n");
 }
 
 static void markdown(void)
 {
     static const char *const unary[] = {"value", "slope", "value64", "slope64"}, *const binary[] = {"binary32", "binary64"};
-    printf("| row | value | base | slope | base | float64: value | base | slope | base |\n");
+    printf("| row | f32 value | base | f32 slope | base | f64 value | base | f64 slope | base |\n");
     printf("|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for (int i = 0; i < cbp_n_unary; i++) markdown_row(cbp_unary_rows[i].name, unary, 4);
-    printf("\n| row of two arguments | value | base | float64: value | base |\n|---|--:|--:|--:|--:|\n");
+    printf("\n| row of two arguments | f32 value | base | f64 value | base |\n|---|--:|--:|--:|--:|\n");
     for (int i = 0; i < cbp_n_binary; i++)
-        if (recorded(binary[0], cbp_binary_rows[i].name, 0) >= 0) markdown_row(cbp_binary_rows[i].name, binary, 2);
+        if (is_sampled(cbp_binary_rows[i].name)) markdown_row(cbp_binary_rows[i].name, binary, 2);
 }
 
 /* ---- what to do ---- */
@@ -209,16 +214,16 @@ int main(int argc, char **argv)
             if (w < 2) walk_all32(&t[0], &j, stride, out);
             else walk_f64(&t[1], &j, points, out);
             broken |= report(walks[w], j.row->name, &t[w >> 1], out, w < 2 ? 32 : 64, !j.slope);
-            if (stride == 1) remember(walks[w], j.row->name, &t[w >> 1], out);
+            remember(walks[w], j.row->name, &t[w >> 1], out);
         }
     for (int i = 0; i < cbp_n_binary && wanted(what, "binary"); i++)
         for (int bits = 32; bits <= 64; bits += 32) {
             const char *name = cbp_binary_rows[i].name;
             outcome out[MAX_TARGETS] = {0};
-            if ((strcmp(name, "pow") != 0 && strcmp(name, "atan2") != 0) || !wanted(only, name)) continue;
+            if (!is_sampled(name) || !wanted(only, name)) continue;
             walk_binary(&t[bits == 64], i, bits, points, out);
             broken |= report(bits == 32 ? "binary32" : "binary64", name, &t[bits == 64], out, bits, 1);
-            if (stride == 1) remember(bits == 32 ? "binary32" : "binary64", name, &t[bits == 64], out);
+            remember(bits == 32 ? "binary32" : "binary64", name, &t[bits == 64], out);
         }
     return broken;
 }
