@@ -151,11 +151,12 @@ static inline T cbp_mish(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_DECAY_MAX), s1, s2, p = cbp_exp_two(-t, &s1, &s2), s = s1 * s2;
     T e = cbp_math_fma(s, p, s), half = K(0.5) * e, e2 = e * e, v = t * s1, m = cbp_math_fma(s, p, s - K(1));
-    T a = K(1) + e, a_lo = e - (a - K(1)), d = cbp_math_fma(e, half, a), d_lo = cbp_math_fma(e, half, a - d) + a_lo;
+    T a = K(1) + e, a_lo = e - (a - K(1)), d = cbp_fma(e, half, a), d_lo = cbp_fma(e, half, a - d) + a_lo;
     T inv = cbp_fma(K(-0.62), e, K(0.98));               /* 1 / d, to a few per cent */
-    v = cbp_math_fma(v, cbp_math_fma(p, half, cbp_math_fma(-d_lo, inv, half)) + p, v);
+    half = cbp_fma(-d_lo, inv, half);
+    v = cbp_math_fma(v, cbp_fma(p, half, half) + p, v);
     int near = e > K(0.5), right = x > 0;
-    T n = cbp_math_fma(m, right ? -e : cbp_math_fma(m, K(0.5), K(2)), K(0.5));
+    T n = cbp_fma(m, right ? -e : cbp_fma(m, K(0.5), K(2)), K(0.5));
     T q = (near ? n : right ? e2 : v) / (right ? e2 + (e + K(0.5)) : d);
     T y = cbp_math_fma(near ? K(0.5) * t : -t, q, near ? K(0.5) * t : x);
     return cbp_copysign(near | right ? y : q * s2, x);
