@@ -35,12 +35,13 @@ static inline T cbp_erf(T x)
 static inline T cbp_gelu(T x)
 {
     T t = cbp_min(cbp_abs(x), CBP_GAUSS_MAX), s1, s2, p = cbp_gauss(t, &s1, &s2);
-    T d = t + CBP_GELU_C, d_lo = t - (d - CBP_GELU_C), w = t / d, u = w - CBP_GELU_MID, v = CBP_POLY_GELU(u);
-    T o = K(1) - w;                                      /* d_lo, the rounding of d, weighs about o^3 / C */
-    v = cbp_math_fma(o * o, o * (d_lo * (K(-2) / CBP_GELU_C)), cbp_math_fma(v, p, p)) + v;
+    T d = cbp_math_fma(CBP_GELU_A, t, CBP_GELU_B), d_lo = cbp_math_fma(CBP_GELU_A, t, CBP_GELU_B - d);
+    T w = t / d, u = w - CBP_GELU_MID, v = CBP_POLY_GELU(u);
+    T o = cbp_fma(-CBP_GELU_A, w, K(1));                 /* d_lo, the rounding of d, weighs about o^3 A / B */
+    v = cbp_math_fma(o * o, o * (d_lo * (-CBP_GELU_A / CBP_GELU_B)), cbp_math_fma(v, p, p)) + v;
     T c = t * K(0.70710678118654752), z = c * c, erf = cbp_fma(c, CBP_POLY_ERF(z), c), half = K(0.5) * t;
     int near = t < K(0.6), right = x > 0;
-    T a = near ? half : w * (K(0.5) * s1);
+    T a = near ? half : w * s1;
     v = near ? (right ? erf : -erf) : v;
     T y = cbp_math_fma(a, v, a) * s2;
     return right & !near ? x - y : cbp_copysign(y, x);

@@ -71,12 +71,13 @@
 #define CBP_ERFC_MID 2.25f
 #define CBP_POLY_ERFC(u) CBP_P8(u, 0x1.d9449ap-3f, -0x1.6a6558p-4f, 0x1.0645880p-5f, -0x1.6aa474p-7f, 0x1.baa7b4p-9f, \
     -0x1.59b124p-10f, 0x1.0b2676p-11f, 0x1.80244p-13f, 0x1.445f8cp-13f)
-/* Phi(-t) = exp(-t^2/2) (1 + P(u)) / (2 (t + 2.5)), u = t / (t + 2.5) - 0.5390625, 0.58 <= t <= 14.5: 2^-28.3
- * (The middle was searched for a value there that T holds almost exactly; with the 2, |P| is small for large t.) */
-#define CBP_GELU_C 2.5f
-#define CBP_GELU_MID 0.5390625f
-#define CBP_POLY_GELU(u) cbp_math_fma(u, CBP_P8(u, -0x1.a6d782p+0f, 0x1.1180ap+0f, 0x1.08f53ap-4f, -0x1.12e5p-1f, \
-    -0x1.67babcp-6f, 0x1.7800f8p-2f, 0x1.ed257ap-4f, -0x1.dec516p-3f, -0x1.76d712p-3f), 0x1.637fecp-2f)
+/* Phi(-t) = exp(-t^2/2) (1 + P(u)) / d, d = A t + B, u = t / d - 0.26953125, 0.58 <= t <= 14.5: 2^-28.3
+ * (The middle was searched for a value there that T holds almost exactly; A so that |P| is small where it matters.) */
+#define CBP_GELU_A 2.0f
+#define CBP_GELU_B 5.0f
+#define CBP_GELU_MID 0.26953125f
+#define CBP_POLY_GELU(u) cbp_math_fma(u, CBP_P8(u, -0x1.a6d782p+1f, 0x1.1180ap+2f, 0x1.08f53ap-1f, -0x1.12e5p+3f, \
+    -0x1.67babcp-1f, 0x1.7800f8p+4f, 0x1.ed257ap+3f, -0x1.dec516p+5f, -0x1.76d712p+6f), 0x1.637fecp-2f)
 /* gelu'(-t) = exp(-t^2/2) (T0 - t) (1 + P(u)) / 2, u = t / (t + 4) - 0.375, 0 <= t <= 15, T0 the zero of gelu':
  * 2^-30.1 */
 #define CBP_GELU_SLOPE_C 4.0f
@@ -154,14 +155,15 @@
     -0x1.e8ca9ae00fe12p-26, 0x1.5a5bfdf5c5862p-27, -0x1.7d708b881e297p-29, -0x1.becc04fdd48afp-30, \
     -0x1.dfcea93d57d05p-31, 0x1.c73e09ab3f662p-35, 0x1.6d7f641b41a74p-33, 0x1.3fd61f1724761p-34, \
     0x1.f3362ffcf0f55p-37, 0x1.565249a101d35p-40)
-/* u = t / (t + 3.5) - 0.505859375, 0.58 <= t <= 38.6: 2^-59.0 */
-#define CBP_GELU_C 3.5
-#define CBP_GELU_MID 0.505859375
-#define CBP_POLY_GELU(u) CBP_P22(u, 0x1.e7143766d888ep-2, -0x1.1dce95b75c477p+1, 0x1.3ed5066e80be1p+1, \
-    -0x1.d7f75efb089b7p+0, 0x1.2351ae60314e9p-1, 0x1.99a6194bd1ab4p-2, -0x1.a68b956409c91p-2, -0x1.a370c69e5389ap-4, \
-    0x1.fabac81ec402fp-3, 0x1.e6db887d8de7cp-5, -0x1.46bc260425f88p-3, -0x1.1f14787e561b6p-4, 0x1.9e7255f570a9p-4, \
-    0x1.6d1f431f9ef79p-4, -0x1.7e9d8fd269bc2p-5, -0x1.93c69ba1619d1p-4, -0x1.6f1307f05131dp-7, 0x1.5ea9144f27133p-4, \
-    0x1.0316c5afc8e63p-4, -0x1.8f06f29bd0be8p-5, -0x1.5a6b96e8104a8p-4, 0x1.5d713ce042e59p-7, 0x1.b33c2cdac8421p-5)
+/* u = t / d - 0.3720703125, 0.58 <= t <= 38.6: 2^-58.2 */
+#define CBP_GELU_A 1.5
+#define CBP_GELU_B 5.25
+#define CBP_GELU_MID 0.3720703125
+#define CBP_POLY_GELU(u) CBP_P22(u, 0x1.8bd1aeaba8c43p-6, -0x1.1e2d9f5d6c758p+1, 0x1.ddbd16b45cd95p+1, \
+    -0x1.15d3fd0f7de9ep+2, 0x1.3eeb3e7ca0564p+1, 0x1.850d681797056p+0, -0x1.d700db4f49f93p+1, 0x1.a2674abd36fcbp-5, \
+    0x1.3921cbf544c43p+2, -0x1.c748c52c8d2ep-1, -0x1.edd85ffdd6782p+2, 0x1.27d30e969efd1p-1, 0x1.bfcb880fe1a07p+3, \
+    0x1.010f43754337bp+2, -0x1.9dfc089c9b685p+4, -0x1.7315c14f44786p+4, 0x1.41f53028f7d6dp+5, 0x1.42b44ffb7a46dp+6, \
+    -0x1.b27e416ebdd3dp+4, -0x1.87afed0943c6bp+7, -0x1.769e7ff17592p+6, 0x1.043a9d41e5105p+8, 0x1.194c69302815cp+8)
 /* u = t / (t + 5) - 0.4375, 0 <= t <= 39: 2^-56.6 */
 #define CBP_GELU_SLOPE_C 5.0
 #define CBP_GELU_SLOPE_MID 0.4375
