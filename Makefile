@@ -60,8 +60,17 @@ wheel: $(VENV)/created  ## build a wheel into dist/
 asan: $(VENV)/test-tools  ## the suite with ASan and UBSan, every buffer its own malloc
 	sh tools/asan.sh $(BIN)/python
 
-.PHONY: help demo test check asan ctest cross sweep bench bench-kernels bench-package bench-env size stubs
-.PHONY: selftest-hash wheel clean
+ctest: $(VENV)/created  ## the kernels against plain loops in C, and the selftest's hash
+	$(BIN)/python tools/ctest.py
+
+cross: $(VENV)/created  ## the same under qemu: arm64 (NEON) and s390x (big-endian)
+	$(BIN)/python tools/ctest.py cross
+
+ONLY =
+WHAT =
+STRIDE = 1
+sweep: $(VENV)/created  ## accuracy over all float32 inputs, an hour (ONLY=tanh,gelu WHAT=value,slope STRIDE=9973)
+	@sh tools/sweep/run.sh $(BIN)/python ONLY=$(ONLY) WHAT=$(WHAT) STRIDE=$(STRIDE)
 
 bench-env: $(BENCH)/installed  ## the environment of the peers: torch, scikit-learn
 

@@ -72,7 +72,7 @@ INLINE R gate(R x) { R w = exp_(low(x)); return w * (w + 2) / (w * (w + 2) + 2);
     ROW(log, M(log)(x), 0, 1 / x, 0) \
     ROW(log1p, M(log1p)(x), 0, 1 / (1 + x), 0) \
     ROW(sqrt, M(sqrt)(x), 0, C(0.5) / M(sqrt)(x), 0) \
-    ROW(rsqrt, 1 / M(sqrt)(x), 0, C(-0.5) / (x * M(sqrt)(x)), 0) \
+    ROW(rsqrt, 1 / M(sqrt)(x), 0, C(-0.5) / M(sqrt)(x) / M(sqrt)(x) / M(sqrt)(x), 0) \
     ROW(square, x * x, 0, 2 * x, 0) \
     ROW(reciprocal, 1 / x, 0, -1 / (x * x), 0) \
     ROW(sin, M(sin)(x), 0, M(cos)(x), 0) \
