@@ -73,8 +73,8 @@ typedef struct cbp_kernels {
     void (*ce_vjp)(ptrdiff_t B, ptrdiff_t C, const void *p, const int64_t *t, int64_t ignore,
                    const void *g, void *dx);
 
-    /* gemm.c.  c (M,N) = (bias ? bias[n] : 0) + product, each element one FMA chain in k order; TN over
-     * K rows in groups (cbp_groups) and a fixed tree.  add: c = c + product, the product finished first.
+    /* gemm.c.  c (M,N) = (bias ? bias[n] : 0) + product, each element one FMA chain in k order, or a few (cbp_dots); TN
+     * over K rows in groups (cbp_groups) and a fixed tree.  add: c = c + product, the product finished first.
      * colsum (TN only, may be NULL): (N) sums over the K rows of b in the same groups; add applies to it too.
      * lda, ldb, ldc: row strides in elements.  scratch: gemm_scratch(...) bytes, 64-byte aligned. */
     void (*gemm)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, ptrdiff_t lda,
@@ -144,6 +144,14 @@ static inline T cbp_fma(T a, T b, T c) { return CBP_MATH(fma)(a, b, c); }
 #define CBP_HAS_FMA 0
 static inline T cbp_fma(T a, T b, T c) { return a * b + c; }
 #endif
+
+/* Products that are a few dot products of long rows, K >= 256: NT of at most 12 columns, NN of one.  There chain l of an
+ * element takes k = l, l + CBP_CHAINS, ...; chain 0 starts from the bias, the others from +0; they are added in order. */
+enum { CBP_DOTS_K = 256, CBP_DOTS_N = 12, CBP_CHAINS = 16 / sizeof(T) };
+static inline int cbp_dots(cbp_layout layout, ptrdiff_t N, ptrdiff_t K)
+{
+    return K >= CBP_DOTS_K && (layout == CBP_NT ? N <= CBP_DOTS_N : layout == CBP_NN && N == 1);
+}
 
 /* 0 where g is exactly 0, else g * d: a dead branch stays dead beside inf and NaN. */
 static inline T cbp_strong_mul(T g, T d) { return g == 0 ? 0 : g * d; }

@@ -40,7 +40,7 @@ void CBP_SYM(cbp_dense_fwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x
     T *product = z ? z : y;
     activation f = {.act = act, .p = p, .z = product, .y = y, .O = O};
     cbp_product xw = {.M = B, .N = O, .K = I, .p = x, .p_row = I, .p_k = 1, .q = w, .q_ld = O, .bias = bias,
-                      .c = product, .c_ld = O};
+                      .dots = cbp_dots(CBP_NN, O, I), .c = product, .c_ld = O};
     if (act >= 0) {
         xw.done = activate;
         xw.ctx = &f;
@@ -87,7 +87,7 @@ void CBP_SYM(cbp_dense_bwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x
     if (!dx) return;
     slopes f = {.act = prev, .p = prev_p, .kept = prev_kept, .g = dx, .out = dx, .N = I};
     cbp_product gw = {.M = B, .N = I, .K = O, .p = s, .p_row = O, .p_k = 1, .q = w, .q_ld = O, .q_by_column = 1,
-                      .c = dx, .c_ld = I};
+                      .dots = cbp_dots(CBP_NT, I, O), .c = dx, .c_ld = I};
     if (prev >= 0) {
         gw.done = slope_block;
         gw.ctx = &f;

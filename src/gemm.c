@@ -121,7 +121,7 @@ static cbp_product product_of(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdi
 {
     const int tn = layout == CBP_TN;
     return (cbp_product){.M = M, .N = N, .K = K, .p = a, .p_row = tn ? 1 : lda, .p_k = tn ? lda : 1, .q = b, .q_ld = ldb,
-                         .q_by_column = layout == CBP_NT, .c = c, .c_ld = ldc};
+                         .q_by_column = layout == CBP_NT, .dots = cbp_dots(layout, N, K), .c = c, .c_ld = ldc};
 }
 
 void CBP_SYM(cbp_gemm)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, ptrdiff_t lda,
@@ -199,20 +199,32 @@ void CBP_SYM(cbp_gemm_batch)(cbp_layout layout, ptrdiff_t batch, ptrdiff_t M, pt
 
 /* ---- the oracle ---- */
 
+/* The k's below `end` from `k` on, `step` apart, as one chain. */
+static T chain_ref(ptrdiff_t k, ptrdiff_t end, ptrdiff_t step, const T *a, ptrdiff_t a_k, const T *b, ptrdiff_t b_k, T acc)
+{
+    for (; k < end; k += step) acc = cbp_fma(a[k * a_k], b[k * b_k], acc);
+    return acc;
+}
+
 /* One element: chains over groups of `size` k's, and the tree over them. */
 static T element_ref(ptrdiff_t K, ptrdiff_t size, const T *a, ptrdiff_t a_k, const T *b, ptrdiff_t b_k, T init)
 {
     T slot[64];
     int top = 0;
     for (ptrdiff_t group = 0; group == 0 || group * size < K; group++) {
-        T acc = init;
-        for (ptrdiff_t k = group * size; k < min_of(K, (group + 1) * size); k++)
-            acc = cbp_fma(a[k * a_k], b[k * b_k], acc);
-        slot[top++] = acc;
+        slot[top++] = chain_ref(group * size, min_of(K, (group + 1) * size), 1, a, a_k, b, b_k, init);
         for (ptrdiff_t i = group + 1; i % 2 == 0; i /= 2, top--) slot[top - 2] += slot[top - 1];
     }
     for (; top > 1; top--) slot[top - 2] += slot[top - 1];
     return slot[0];
+}
+
+/* One element in the chains of cbp_dots. */
+static T dots_ref(ptrdiff_t K, const T *a, ptrdiff_t a_k, const T *b, ptrdiff_t b_k, T init)
+{
+    T sum = chain_ref(0, K, CBP_CHAINS, a, a_k, b, b_k, init);
+    for (ptrdiff_t l = 1; l < CBP_CHAINS; l++) sum += chain_ref(l, K, CBP_CHAINS, a, a_k, b, b_k, 0);
+    return sum;
 }
 
 void CBP_SYM(cbp_gemm_ref)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, ptrdiff_t lda,
@@ -227,7 +239,9 @@ void CBP_SYM(cbp_gemm_ref)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_
     for (ptrdiff_t m = 0; m < M; m++)
         for (ptrdiff_t n = 0; n < N; n++) {
             T init = bias && layout != CBP_TN ? ((const T *)bias)[n] : 0;
-            T sum = element_ref(K, size, (const T *)a + m * a_m, a_k, (const T *)b + n * b_n, b_k, init);
+            const T *row = (const T *)a + m * a_m, *column = (const T *)b + n * b_n;
+            T sum = cbp_dots(layout, N, K) ? dots_ref(K, row, a_k, column, b_k, init)
+                                           : element_ref(K, size, row, a_k, column, b_k, init);
             T *out = (T *)c + m * ldc + n;
             *out = add ? *out + sum : sum;
         }

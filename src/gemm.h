@@ -24,6 +24,7 @@ typedef struct cbp_product {
     const T *q;                    /* (K,N), or (N,K) when q_by_column: then it is transposed into panels */
     ptrdiff_t q_ld;
     int q_by_column;
+    int dots;                      /* in the chains of cbp_dots (cbp.h) */
     const T *bias;                 /* (N) or NULL */
     T *c;
     ptrdiff_t c_ld;

@@ -7,6 +7,7 @@
 #ifndef CBP_GEMM_BLOCK_H
 #define CBP_GEMM_BLOCK_H
 
+#include "gemm_dots.h"
 #include "gemm_lanes.h"
 #include "gemm_micro.h"
 
@@ -215,11 +216,13 @@ static void run_along_n(const cbp_product *x, T *scratch)
 /* The transposed problem: vectors along m.  x is c^T = q^T p^T, block by block of its columns, turned round at the end. */
 static void run_along_m(const cbp_product *x, T *scratch)
 {
-    T *aux = scratch + PACK;
-    const ptrdiff_t step = AUX / x->N / VL * VL;
+    const int direct = x->N == 1 && x->c_ld == 1 && !x->bias;  /* c is its own transpose */
+    T *aux = direct ? x->c : scratch + PACK;
+    const ptrdiff_t step = direct ? x->M : AUX / x->N / VL * VL;
     for (ptrdiff_t m0 = 0; m0 < x->M; m0 += step) {
         const ptrdiff_t rows = min_of(step, x->M - m0);
-        cbp_product y = {.M = x->N, .N = rows, .K = x->K, .carry = x->bias != NULL, .c = aux, .c_ld = step};
+        cbp_product y = {.M = x->N, .N = rows, .K = x->K, .carry = x->bias != NULL, .c = aux, .c_ld = step,
+                         .add = direct && x->add};
         y.p = x->q;
         y.p_row = x->q_by_column ? x->q_ld : 1;
         y.p_k = x->q_by_column ? 1 : x->q_ld;
@@ -230,7 +233,7 @@ static void run_along_m(const cbp_product *x, T *scratch)
             for (ptrdiff_t m = 0; m < rows; m++) aux[n * step + m] = x->bias[n];
         if (wants_packing(&y)) run_packed(&y, scratch);
         else run_direct(&y);
-        store_transposed(rows, x->N, aux, step, x->c + m0 * x->c_ld, x->c_ld, x->add);
+        if (!direct) store_transposed(rows, x->N, aux, step, x->c + m0 * x->c_ld, x->c_ld, x->add);
         finish(x, m0, m0 + rows, 0, x->N);
     }
     if (!x->sums) return;
@@ -246,7 +249,7 @@ static int along_m_is_cheaper(const cbp_product *x)
     const ptrdiff_t turned = x->p_k == 1 ? 4 : 0;
     const ptrdiff_t along_n = (x->M + (x->q_by_column ? 4 : 0)) * vectors(x->N);
     const ptrdiff_t along_m = (x->N + turned) * vectors(x->M);
-    return along_m * 8 < along_n * 7 && x->K >= 4;
+    return along_m * 8 < along_n * 7 && x->K >= (x->N == 1 && !turned ? 1 : 4);
 }
 
 /* Rows in the lanes, transposed in registers: whose rows, those of p (1), of q (2, NT only), or neither (0)? */
@@ -276,6 +279,31 @@ static void run_lanes(const cbp_product *x, int side)
     finish(x, 0, x->M, 0, x->N);
 }
 
+/* Whose rows are the fewer? */
+static void run_dots(const cbp_product *x)
+{
+    cbp_dots_call t = {.K = x->K, .c = x->c, .add = x->add, .s_k = 1};
+    if (x->q_by_column && x->M <= x->N) {
+        t.M = x->N, t.J = x->M, t.x = x->q, t.x_ld = x->q_ld, t.s = x->p, t.s_j = x->p_row;
+        t.bias_i = x->bias, t.c_i = 1, t.c_j = x->c_ld;
+    } else {
+        t.M = x->M, t.J = x->N, t.x = x->p, t.x_ld = x->p_row, t.s = x->q, t.s_j = x->q_ld;
+        t.s_k = x->q_by_column ? 1 : x->q_ld;
+        t.bias_j = x->bias, t.c_i = x->c_ld, t.c_j = 1;
+    }
+    run_dots_of(&t);
+    finish(x, 0, x->M, 0, x->N);
+}
+
+/* Which way, decided by the shape alone; a way never changes bits, only `dots` is part of the promise.  Time by the way
+ * taken over time by the next best, float32, one Zen 4 core with AVX-512:
+ *
+ *   dots       NT of <= 12 columns, NN of one, K >= 256      NT 1x4x2048 0.22, 8x4x2048 0.32, NN 128x1x1024 0.63
+ *   lanes      few columns, or few rows of NT                NN 512x10x784 0.62, 64x2x64 0.8 (AVX2's against AVX-512's)
+ *   along m    c so narrow that vectors along n are empty    TN outer products of one column
+ *   packed     q by columns, or > 256 kB and read by 4 MR    NT at any batch; NN from 64 rows of 256x256 on
+ *   direct     all else; one or two rows of > 8 MB stream
+ */
 static __attribute__((noinline)) void run_serial(const cbp_product *x, void *scratch)
 {
     if (x->K <= 0) {                           /* a and b may be NULL: no arithmetic on them */
@@ -286,7 +314,8 @@ static __attribute__((noinline)) void run_serial(const cbp_product *x, void *scr
         return;
     }
     const int side = lanes_side(x);
-    if (side) run_lanes(x, side);
+    if (x->dots) run_dots(x);
+    else if (side) run_lanes(x, side);
     else if (along_m_is_cheaper(x)) run_along_m(x, scratch);
     else run_along_n(x, scratch);
 }

@@ -20,8 +20,8 @@ typedef struct cbp_lanes {
 } cbp_lanes;
 
 #if V_REGS == 32
-enum { LANES_J = 12, LANES_J_DEEP = V_BYTES == 64 ? 0 : 3 };
-#define CBP_LANES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+enum { LANES_J = 10, LANES_J_DEEP = V_BYTES == 64 ? 0 : 3 };
+#define CBP_LANES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10)
 #else
 enum { LANES_J = 6, LANES_J_DEEP = 3 };
 #define CBP_LANES(X) X(1) X(2) X(3) X(4) X(5) X(6)

@@ -5,6 +5,7 @@
  *   v_load_m / v_store_m touch the memory of the masked lanes only; the other lanes load as 0
  *   v_quad        t[j] lane i = x[i * ld + j] for the V_QUAD columns in 128 bits of n <= VL rows (others repeat row 0)
  *   v_quad_to     the same, straight to memory
+ *   h_rows        128 bits from a and, where H has room, from b beside them;   H_ROWS: how many H holds
  *   v_columns     AVX-512 only: VL columns of VL rows, of which the first ones (a mask) are read, the others 0
  *
  * AVX-512, AVX2 and SSE2 share the text through V_(op); NEON and the portable base follow.
@@ -317,5 +318,23 @@ static __attribute__((noinline, unused)) V v_column(const T *x, ptrdiff_t ld, pt
     for (int i = 0; i < VL; i++) lane[i] = x[i < n ? i * ld : 0];
     return v_load(lane);
 }
+
+/* ---- 128 bits of each row side by side, in vectors H of at most 256: filling 512 takes longer than it saves (Zen 4) ---- */
+
+#if V_BYTES >= 32
+typedef V256 H;
+#define H_(op) V_PASTE(_mm256, op, V_SUFFIX)
+CBP_INLINE H h_load(const T *x) { return H_(loadu)(x); }
+CBP_INLINE void h_store(T *y, H a) { H_(storeu)(y, a); }
+CBP_INLINE H h_fma(H a, H b, H c) { return H_(fmadd)(a, b, c); }
+CBP_INLINE H h_rows(const T *a, const T *b) { return V_INSERT256(V_WIDEN256(V_ROW128(a)), V_ROW128(b)); }
+#else
+typedef V H;
+CBP_INLINE H h_load(const T *x) { return v_load(x); }
+CBP_INLINE void h_store(T *y, H a) { v_store(y, a); }
+CBP_INLINE H h_fma(H a, H b, H c) { return v_fma(a, b, c); }
+CBP_INLINE H h_rows(const T *a, const T *b) { (void)b; return v_load(a); }
+#endif
+enum { H_ROWS = sizeof(H) / 16 };
 
 #endif
