@@ -19,7 +19,8 @@ enum {
     KC = 2048 / sizeof(T),                     /* a block of k: 16 kB of p for one tile, 96 kB of q for one panel */
     P_TILES = 8, P_TILE = MR * KC + 16,        /* 16: eight tiles written at once must not share a cache set */
     EPILOGUE = 1024,                           /* elements that make a call of `done` worth it */
-    STREAM_BYTES = 8 << 20, STREAM_K = 4       /* see run_direct */
+    STREAM_BYTES = 8 << 20, STREAM_K = 4,      /* see run_direct */
+    PACK_TRAFFIC = 160 << 20, PACK_SIZE = 6 << 20                          /* see wants_packing */
 };
 enum { SERIAL = PACK + AUX + P_TILES * P_TILE };       /* scratch of one thread, in elements */
 
@@ -199,12 +200,14 @@ static void run_direct(const cbp_product *x)
     } while (b.k0 < x->K);
 }
 
-/* q may be read where it lies unless it has to be transposed, or its rows are long and read often. */
+/* q may be read where it lies unless it has to be transposed, or is read so often that the copy pays (float32, Zen 4, time
+ * unpacked / packed: 32 rows of 512x512 0.86, 256 of it 1.05; 64 of 1024x1024 1.24; 2048x1000 3.3 already at 32 rows). */
 static int wants_packing(const cbp_product *x)
 {
     if (x->K == 0) return 0;
     if (x->q_by_column || (x->N % VL && !V_FAST_MASKS)) return 1;
-    return x->M >= 4 * MR && x->K * x->N * (ptrdiff_t)sizeof(T) > (256 << 10);
+    const double bytes = (double)x->K * (double)x->N * sizeof(T), rows = (double)x->M;
+    return rows * bytes > PACK_TRAFFIC || (bytes > PACK_SIZE && x->M > 2);
 }
 
 static void run_along_n(const cbp_product *x, T *scratch)
@@ -298,10 +301,10 @@ static void run_dots(const cbp_product *x)
 /* Which way, decided by the shape alone; a way never changes bits, only `dots` is part of the promise.  Time by the way
  * taken over time by the next best, float32, one Zen 4 core with AVX-512:
  *
- *   dots       NT of <= 12 columns, NN of one, K >= 256      NT 1x4x2048 0.22, 8x4x2048 0.32, NN 128x1x1024 0.63
- *   lanes      few columns, or few rows of NT                NN 512x10x784 0.62, 64x2x64 0.8 (AVX2's against AVX-512's)
- *   along m    c so narrow that vectors along n are empty    TN outer products of one column
- *   packed     q by columns, or > 256 kB and read by 4 MR    NT at any batch; NN from 64 rows of 256x256 on
+ *   dots       NT of <= 12 columns, NN of one, K >= 256      NT 1x4x2048 0.20, 8x4x2048 0.31, NN 128x1x1024 0.23
+ *   lanes      few columns, or few rows of NT                NN 512x10x784 0.74, 64x2x64 0.80; NT 1x256x256 0.64
+ *   along m    c so narrow that vectors along n are empty    TN 2048x1x1 0.05, 2048x1x8 0.10, 128x2x64 0.26
+ *   packed     see wants_packing
  *   direct     all else; one or two rows of > 8 MB stream
  */
 static __attribute__((noinline)) void run_serial(const cbp_product *x, void *scratch)
