@@ -172,7 +172,8 @@ static void gemm(state *s)
     static const ptrdiff_t shapes[][3] = {          /* M, N, K; the last is shared by three threads, TN in groups */
         {1, 1, 1}, {1, 10, 30}, {2, 3, 7}, {5, 30, 64}, {7, 1, 70}, {8, 2, 33}, {13, 17, 19}, {16, 16, 16},
         {31, 100, 5}, {67, 70, 66}, {70, 9, 67}, {3, 33, 1}, {6, 12, 130}, {1, 70, 67}, {64, 48, 40}, {4, 100, 2},
-        {40, 1, 10}, {130, 6, 21}, {10, 30, 700}, {1, 200, 300}, {2, 300, 20}, {9, 5, 0}, {128, 120, 800}};
+        {40, 1, 10}, {130, 6, 21}, {10, 30, 700}, {1, 200, 300}, {2, 300, 20}, {9, 5, 0},
+        {11, 1, 390}, {5, 12, 257}, {128, 120, 800}};
     for (size_t at = 0; at < 6 * sizeof shapes / sizeof *shapes && !s->status; at++, release(s)) {
         const ptrdiff_t M = shapes[at / 6][0], N = shapes[at / 6][1], K = shapes[at / 6][2];
         const cbp_layout layout = (cbp_layout)(at % 3);
@@ -189,6 +190,21 @@ static void gemm(state *s)
         note_threads(s);
         put(s, M * ldc, c);
         put(s, N, colsum);
+    }
+}
+
+static void batches(state *s)
+{
+    enum { BATCH = 5, M = 6, N = 3, K = 17 };
+    for (int at = 0; at < 9 && !s->status; at++, release(s)) {
+        const cbp_layout layout = (cbp_layout)(at % 3);
+        const ptrdiff_t a_step = at / 3 == 1 ? 0 : M * K, b_step = at / 3 == 2 ? 0 : K * N;
+        const void *a = numbers(s, BATCH * M * K, -1, 1, 0), *b = numbers(s, BATCH * K * N, -1, 1, 0);
+        void *c = room(s, BATCH * M * N), *scratch = scratch_of(s, s->k->gemm_scratch(layout, M, N, K));
+        if (s->status) break;
+        s->k->gemm_batch(layout, BATCH, M, N, K, a, layout == CBP_TN ? M : K, a_step, b, layout == CBP_NT ? K : N, b_step,
+                         c, N, M * N, scratch);
+        put(s, BATCH * M * N, c);
     }
 }
 

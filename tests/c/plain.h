@@ -273,8 +273,9 @@ static void OF(every_kernel)(const cbp_kernels *k)
     static const ptrdiff_t some[] = {1, 2, 3, 5, 10, 17, 30, 33, 70, 100};
     for (int i = 0; i < 1000 * 3; i++)
         OF(gemm)(k, (cbp_layout)(i % 3), some[i / 3 % 10], some[i / 30 % 10], some[i / 300], i / 3 % 2, i % 5);
-    static const ptrdiff_t large[][3] = {{130, 120, 520}, {20, 30, 1500}, {128, 130, 700}, {3, 700, 40}, {9, 5, 0}};
-    for (int i = 0; i < 15; i++) {
+    static const ptrdiff_t large[][3] = {{130, 120, 520}, {20, 30, 1500}, {128, 130, 700}, {3, 700, 40}, {9, 5, 0},
+                                         {11, 1, 390}, {5, 12, 257}, {40, 7, 1100}};
+    for (int i = 0; i < 24; i++) {
         const ptrdiff_t *shape = large[i / 3];
         OF(gemm)(k, (cbp_layout)(i % 3), shape[0], shape[1], shape[2], i % 2, i % 4);
     }

@@ -43,10 +43,12 @@ static void OF(dense)(const cbp_kernels *k, ptrdiff_t B, ptrdiff_t I, ptrdiff_t 
     memcpy(y_ref, z_ref, (size_t)(B * O) * sizeof(T));
     if (act >= 0) k->unary(act, B * O, z_ref, y_ref, p);
     CHECK(OF(equal)(B * O, z, z_ref) && OF(equal)(B * O, y, y_ref), "dense %tdx%tdx%td, row %d", B, I, O, act);
-    k->dense_bwd(B, I, O, x, w, keeps == 'X' ? z : keeps == 'Y' ? y : NULL, g, act, p, gz, dx, dw, db, add, -1, NULL, NULL, scratch);
-    if (act >= 0) k->unary_vjp(act, B * O, keeps == 'X' ? z : keeps == 'Y' ? y : NULL, g, gz_ref, p, 0);
+    const T *kept = keeps == 'X' ? z : keeps == 'Y' ? y : NULL;
+    k->dense_bwd(B, I, O, x, w, kept, g, act, p, gz, dx, dw, db, add, add ? act : -1, p, x, scratch);
+    if (act >= 0) k->unary_vjp(act, B * O, kept, g, gz_ref, p, 0);
     k->gemm_ref(CBP_TN, I, O, B, x, I, gz_ref, O, NULL, dw_ref, O, add, db_ref, NULL);
     k->gemm_ref(CBP_NT, B, I, O, gz_ref, O, w, O, NULL, dx_ref, I, 0, NULL, NULL);
+    if (add && act >= 0) k->unary_vjp(act, B * I, x, dx_ref, dx_ref, p, 0);        /* as if x came from the same activation */
     CHECK(OF(equal)(B * I, dx, dx_ref), "dx of dense %tdx%tdx%td, row %d", B, I, O, act);
     CHECK(OF(equal)(I * O, dw, dw_ref) && OF(equal)(O, db, db_ref), "dw of dense %tdx%tdx%td, row %d", B, I, O, act);
     free(x), free(w), free(bias), free(g), free(z), free(y), free(z_ref), free(y_ref), free(gz), free(gz_ref), free(dx);
