@@ -1,8 +1,8 @@
 /* map.c: elementwise rows over arrays of any length: what all rows share, once for every loop of elementwise.c.
  *
- * Full vectors go straight to the row's loop.  The last few elements are padded to a whole vector, operands that are one
- * number are spread over a block, a result that is added to what is there waits in a block, and long arrays are shared out
- * among threads.  An element's bits depend on none of this.
+ * Full vectors go straight to the row's loop.  The last few elements are padded to a whole vector, operands that are
+ * one number are spread over a block, a result that is added to what is there waits in a block, and long arrays are
+ * shared out among threads.  An element's bits depend on none of this.
  */
 #include "elementwise.h"
 #include "pool.h"
@@ -44,7 +44,8 @@ CBP_INLINE void pad(kind k, int j, ptrdiff_t n, const void *x, T *to)
     }
     for (ptrdiff_t i = 0; i < k.whole; i += VL) {
         const ptrdiff_t left = n - i;
-        v_store(to + i, left >= VL ? v_load((const T *)x + i) : left > 0 ? v_load_m((const T *)x + i, v_mask(left)) : v_zero());
+        const T *from = (const T *)x + i;
+        v_store(to + i, left >= VL ? v_load(from) : left > 0 ? v_load_m(from, v_mask(left)) : v_zero());
     }
 }
 
@@ -139,7 +140,8 @@ static void share(call c)
 }
 
 /* The common case is expanded in every entry, where thunk and kind are known: a record costs 250 ns, a general call 20. */
-CBP_INLINE void start(thunk loop, row_call f, kind k, int single, ptrdiff_t n, const void *const *in, void *out, int add)
+CBP_INLINE void start(thunk loop, row_call f, kind k, int single, ptrdiff_t n, const void *const *in, void *out,
+                      int add)
 {
     if ((!single || n == 1) && n < 2 * CBP_ELEMENTS_A_THREAD) {
         run_dense(loop, f, k, n, in, out, add);
