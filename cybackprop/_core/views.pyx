@@ -311,7 +311,8 @@ def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, 
                    bint add=False, str previous=None, previous_parameters=None, previous_kept=None):
     """Cotangents of a dense layer: gz = g f'(kept), dx = gz weight^T, dw = x^T gz, db = sum of gz's rows.
 
-    With `previous`, the activation that x came from, dx is times its slope, in the same pass: the gz of the layer before.
+    With `previous`, the activation that x came from, dx is times its slope, in the same pass: the gz of the layer
+    before.
 
     Parameters
     ----------
@@ -404,8 +405,8 @@ def dense_backward(x, weight, kept, g, *, str activation=None, parameters=None, 
             gz = gz_.a.data
         if <double>B * I * O > WORTH_RELEASING:
             with nogil:
-                k.dense_bwd(B, I, O, xs.buf, w.buf, ks.buf, gs.buf, place, p, gz, dx, dw, db, add, before, q, before_kept,
-                            scratch.a.data)
+                k.dense_bwd(B, I, O, xs.buf, w.buf, ks.buf, gs.buf, place, p, gz, dx, dw, db, add, before, q,
+                            before_kept, scratch.a.data)
         else:
             k.dense_bwd(B, I, O, xs.buf, w.buf, ks.buf, gs.buf, place, p, gz, dx, dw, db, add, before, q, before_kept,
                         scratch.a.data)
