@@ -17,7 +17,7 @@ from cybackprop._core.engine import binary_rows, unary_rows
 
 from . import exact
 
-N = 32768                                # three float32 arrays of it stay in a 1 MB L2
+N = 10_000
 TURN_US, WARM_S = 500, 0.003
 WRONG_ULP = 1e10                         # no rounding, however it is amplified, gets there
 DTYPES = ("float32", "float64")
@@ -113,6 +113,8 @@ def of_two(name, dtype):
 
 
 TABLES = {"f(x)": values, "slope": slopes}
+# where NumPy has a vectorised function of its own
+AGAINST_NUMPY = ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "pow", "atan2")
 
 
 def cell(out, name, dtype, parts, turns, wrong):
@@ -129,6 +131,8 @@ def cell(out, name, dtype, parts, turns, wrong):
     measured = alternate(turn, turns, TURN_US, WARM_S)
     if cells["ours"] is not None and cells["ours"] > WRONG_ULP:
         wrong.append(f"{name} {dtype}")
+    if name.endswith("f(x)") and name.split()[0] in AGAINST_NUMPY:
+        out.against_numpy[f"{name.split()[0]} {dtype}"] = measured["numpy"].median / measured["ours"].median
     for peer, ulp in cells.items():
         ns = measured[peer].median * 1e3 / N
         out.record("vmath", f"{name} {dtype}", peer, "ns an element", ns)
@@ -143,7 +147,7 @@ def brief(ulp):
 
 def measure(out, quick):
     """Print the tables; returns whether nothing is far off."""
-    turns, wrong = 5 if quick else 11, []
+    turns, wrong, out.against_numpy = 5 if quick else 11, [], {}
     rows = [row for row in unary_rows.values() if row.facts["public"]]
     with np.errstate(all="ignore"), cb.no_grad():
         for title, parts in TABLES.items():
@@ -163,6 +167,9 @@ def measure(out, quick):
             "a cotangent of 1, at what the row keeps.  pow, atan2: ours makes a new tensor, the others write to `out`\n"
             f"float64 slopes of {', '.join(exact.CROSSING)} are not judged beside their zero, where long double is too "
             "short")
+    out.figures["vmath.numpy"] = min(out.against_numpy.values())
+    slower = [f"{name} {ratio:.2f}" for name, ratio in out.against_numpy.items() if ratio < 1]
+    out.say(f"slower than NumPy's vectorised function (its time over ours): {', '.join(slower) or 'none'}")
     if wrong:
         out.say("WRONG RESULTS: " + ", ".join(wrong))
     return not wrong

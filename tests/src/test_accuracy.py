@@ -4,6 +4,8 @@ float32 against NumPy's float64, float64 against mpmath; the bounds are those of
 
 import math
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ import cybackprop as cb
 from cybackprop._core.engine import active_target, unary_rows
 
 pytestmark = pytest.mark.usefixtures("quiet")
-SWEEP = (Path(__file__).resolve().parents[2] / "tools/sweep/sweep.c").read_text(encoding="utf-8")
+SWEEP_FILE = Path(__file__).resolve().parents[2] / "tools/sweep/sweep.c"
+SWEEP = SWEEP_FILE.read_text(encoding="utf-8")
 BOUNDS = {name: tuple(map(int, limits)) for name, *limits in re.findall(r'{"(\w+)", (\d+), (\d+), (\d+)}', SWEEP)}
 
 erf, erfc = (np.vectorize(f, otypes=[float]) for f in (math.erf, math.erfc))
@@ -96,3 +99,12 @@ def test_slopes_from_y_are_right_to_an_ulp_of_one_and_their_own_rows_relatively(
         exact = FROM_Y[name](x.numpy().astype(np.float64))
     assert np.abs(x.grad.numpy() - exact).max() < 2 * np.finfo(np.float32).eps
     assert_ulps(unary_rows[name + "_slope"](x.detach()).numpy(), exact, at=x.numpy())
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the sweep is compiled by GCC")
+def test_the_sweep_compiles_against_the_kernel_table():
+    tool = SWEEP_FILE.parent
+    for source in ("sweep.c", "all32.c", "sample.c"):
+        done = subprocess.run(["gcc", "-std=gnu11", "-fsyntax-only", "-Wall", "-Werror", f"-I{tool.parents[1] / 'src'}",
+                               str(tool / source)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

@@ -90,10 +90,10 @@ static void one_block(const walk *w, int n, room *r, outcome *out)
         const int place = w->j->place;
         if (w->j->slope) {
             const char keeps = w->j->row->keeps[0];
-            if (keeps == 'Y') table->unary_fwd[place](n, r->x, r->y, w->p);
-            table->unary_vjp[place](n, keeps == 'Y' ? r->y : keeps == 'X' ? r->x : NULL, r->one, r->d, w->p);
+            if (keeps == 'Y') table->unary(place, n, r->x, r->y, w->p);
+            table->unary_vjp(place, n, keeps == 'Y' ? r->y : keeps == 'X' ? r->x : NULL, r->one, r->d, w->p, 0);
         } else {
-            table->unary_fwd[place](n, r->x, r->d, w->p);
+            table->unary(place, n, r->x, r->d, w->p);
         }
         judge(n, r, w->j->slope, &out[k]);
     }

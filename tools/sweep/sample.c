@@ -83,8 +83,8 @@ void walk_f64(const targets *t, const job *j, uint64_t points, outcome *out)
         for (int i = 0; i < BLOCK; i++) x[i] = at == 0 && i < N_SPECIAL ? special[i] : point();
         for (int k = 0; k < t->n; k++) {
             const char keeps = j->row->keeps[0];
-            t->table[k]->unary_fwd[j->place](BLOCK, x, j->slope ? y : d[k], p);
-            if (j->slope) t->table[k]->unary_vjp[j->place](BLOCK, keeps == 'Y' ? y : x, one, d[k], p);
+            t->table[k]->unary(j->place, BLOCK, x, j->slope ? y : d[k], p);
+            if (j->slope) t->table[k]->unary_vjp(j->place, BLOCK, keeps == 'Y' ? y : x, one, d[k], p, 0);
         }
         for (int i = 0; i < BLOCK; i++) {
             quad exact, size;
@@ -128,8 +128,8 @@ void walk_binary(const targets *t, int place, int bits, uint64_t points, outcome
             exact[i] = is_pow ? oracle_pow(a[i], b[i]) : oracle_atan2(a[i], b[i]);
         }
         for (int k = 0; k < t->n; k++) {
-            if (bits == 32) t->table[k]->binary_fwd[place](BLOCK, a32, b32, y32);
-            else t->table[k]->binary_fwd[place](BLOCK, a, b, y);
+            if (bits == 32) t->table[k]->binary(place, BLOCK, a32, 1, b32, 1, y32);
+            else t->table[k]->binary(place, BLOCK, a, 1, b, 1, y);
             for (int i = 0; i < BLOCK; i++)
                 judge(bits == 32 ? (double)y32[i] : y[i], exact[i], bits, a[i], b[i], 1, &out[k]);
         }
