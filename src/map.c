@@ -26,18 +26,18 @@ typedef struct {                       /* the row, and what its loop needs besid
 typedef void (*thunk)(row_call f, ptrdiff_t n, const void *const *in, void *out);
 
 typedef struct {                       /* what the operands and the output are */
-    int operands, bytes;               /* bytes: the operand that is not T but bytes, or -1 */
+    int operands, bytes;               /* bytes, bit j: operand j is not T but bytes */
     ptrdiff_t item, whole;             /* bytes of an element of out; elements that the loop wants a multiple of */
 } kind;
 
 /* ---- every operand dense ---- */
 
-CBP_INLINE ptrdiff_t item_of(kind k, int j) { return j == k.bytes ? 1 : (ptrdiff_t)sizeof(T); }
+CBP_INLINE ptrdiff_t item_of(kind k, int j) { return k.bytes >> j & 1 ? 1 : (ptrdiff_t)sizeof(T); }
 
 /* to[0..whole) = n < whole elements of x, then zeros */
 CBP_INLINE void pad(kind k, int j, ptrdiff_t n, const void *x, T *to)
 {
-    if (j == k.bytes) {
+    if (k.bytes >> j & 1) {
         memset(to, 0, CBP_WHOLE_BYTES);
         memcpy(to, x, (size_t)n);
         return;
@@ -108,7 +108,7 @@ static void run(const call *c, ptrdiff_t from, ptrdiff_t n)
         const void *x = c->in[j];
         at[j] = !x ? NULL : c->single >> j & 1 ? (const void *)room[j] : (const char *)x + from * item_of(c->k, j);
         if (at[j] != room[j]) continue;
-        if (j == c->k.bytes) memset(room[j], *(const uint8_t *)x, (size_t)step);
+        if (c->k.bytes >> j & 1) memset(room[j], *(const uint8_t *)x, (size_t)step);
         else for (ptrdiff_t i = 0; i < step; i++) room[j][i] = *(const T *)x;
     }
     char *out = (char *)c->out + from * c->k.item;
@@ -162,13 +162,13 @@ THUNK(selection, CBP_SYM(cbp_select_loop)(n, in[2], in[0], in[1], out))
 
 void CBP_SYM(cbp_unary)(int row, ptrdiff_t n, const void *x, void *y, const double *p)
 {
-    start(unary_fwd, (row_call){&CBP_SYM(cbp_unary_loops)[row], p, 0}, (kind){1, -1, sizeof(T), CBP_WHOLE}, 0, n,
+    start(unary_fwd, (row_call){&CBP_SYM(cbp_unary_loops)[row], p, 0}, (kind){1, 0, sizeof(T), CBP_WHOLE}, 0, n,
           (const void *[]){x}, y, 0);
 }
 
 void CBP_SYM(cbp_unary_vjp)(int row, ptrdiff_t n, const void *kept, const void *g, void *dx, const double *p, int add)
 {
-    start(unary_vjp, (row_call){&CBP_SYM(cbp_unary_loops)[row], p, 0}, (kind){2, -1, sizeof(T), CBP_WHOLE}, 0, n,
+    start(unary_vjp, (row_call){&CBP_SYM(cbp_unary_loops)[row], p, 0}, (kind){2, 0, sizeof(T), CBP_WHOLE}, 0, n,
           (const void *[]){kept, g}, dx, add);
 }
 
@@ -178,20 +178,20 @@ void CBP_SYM(cbp_binary)(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, cons
     const row_call f = {loops, NULL, 0};
     const void *in[] = {a, b};
     const int single = (!sa) | (!sb) << 1;
-    if (loops->side[0]) start(binary_fwd, f, (kind){2, -1, sizeof(T), CBP_WHOLE}, single, n, in, y, 0);
-    else share((call){binary_fwd, f, {2, -1, 1, CBP_WHOLE_BYTES}, n, n, in, y, single, 0});
+    if (loops->side[0]) start(binary_fwd, f, (kind){2, 0, sizeof(T), CBP_WHOLE}, single, n, in, y, 0);
+    else share((call){binary_fwd, f, {2, 0, 1, CBP_WHOLE_BYTES}, n, n, in, y, single, 0});
 }
 
 void CBP_SYM(cbp_binary_vjp)(int row, int side, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb,
                              const void *y, const void *g, void *dx, int add)
 {
-    start(binary_vjp, (row_call){&CBP_SYM(cbp_binary_loops)[row], NULL, side}, (kind){4, -1, sizeof(T), CBP_WHOLE},
+    start(binary_vjp, (row_call){&CBP_SYM(cbp_binary_loops)[row], NULL, side}, (kind){4, 0, sizeof(T), CBP_WHOLE},
           (!sa) | (!sb) << 1, n, (const void *[]){a, b, y, g}, dx, add);
 }
 
 void CBP_SYM(cbp_where)(ptrdiff_t n, const uint8_t *c, ptrdiff_t sc, const void *a, ptrdiff_t sa, const void *b,
                         ptrdiff_t sb, void *y)
 {
-    start(selection, (row_call){NULL, NULL, 0}, (kind){3, 2, sizeof(T), CBP_WHOLE_BYTES},
+    start(selection, (row_call){NULL, NULL, 0}, (kind){3, 1 << 2, sizeof(T), CBP_WHOLE_BYTES},
           (!sa) | (!sb) << 1 | (!sc) << 2, n, (const void *[]){a, b, c}, y, 0);
 }
