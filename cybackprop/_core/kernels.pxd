@@ -144,6 +144,28 @@ cdef extern from "walk.h" nogil:
     int cbp_broadcast_shape(const cbp_array *a, const cbp_array *b, Py_ssize_t *shape, int *bad) noexcept
     bint same_shape "cbp_same_shape"(const cbp_array *a, const cbp_array *b) noexcept
 
+cdef extern from "op.h" nogil:
+    ctypedef enum cbp_op_kind:
+        CBP_OP_unary, CBP_OP_unary_vjp, CBP_OP_binary, CBP_OP_binary_vjp, CBP_OP_where, CBP_OP_compare_i64,
+        CBP_OP_logic, CBP_OP_logic_not, CBP_OP_cast, CBP_OP_copy, CBP_OP_fill, CBP_OP_reduce, CBP_OP_sum_to,
+        CBP_OP_argmax, CBP_OP_reshape, CBP_OP_transpose, CBP_OP_broadcast_to, CBP_OP_slice, CBP_OP_unslice,
+        CBP_OP_concatenate, CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul,
+        CBP_OP_dense, CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce,
+        CBP_OP_ce_vjp, CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_N_OPS
+    ctypedef struct cbp_op:
+        int32_t kind, row, prev, flags, dtype
+        double p[2]
+        double q[2]
+        int64_t a[25]
+    ctypedef struct cbp_op_info:
+        const char *name
+        cbp_status (*shape)(const cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs) noexcept nogil
+        cbp_status (*run)(const cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs,
+                          void *scratch) noexcept nogil
+        size_t (*scratch)(const cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs) noexcept nogil
+        int n_out
+    const cbp_op_info cbp_op_infos[]
+
 cdef extern from "move.h" nogil:
     ctypedef enum cbp_compare_op:
         CBP_EQ, CBP_NE, CBP_LT, CBP_LE, CBP_GT, CBP_GE

@@ -1,0 +1,97 @@
+# The one door to the operations of op.def: what eager calls run here, a program replays.
+
+cdef enum: WORTH_RELEASING = 1 << 20     # multiply-adds: beyond, other threads may have the GIL meanwhile
+
+
+cdef cbp_array wanted_mark
+
+
+cdef inline cbp_array *wanted(bint yes=True) noexcept:
+    """What marks an output that run_op shall make."""
+    return &wanted_mark if yes else NULL
+
+
+cdef inline void clear(cbp_op *op, int kind) noexcept:
+    memset(op, 0, sizeof(cbp_op))
+    op.kind = kind
+    op.row = op.prev = -1
+
+
+cdef inline void *data_of(const cbp_array *a) noexcept nogil:
+    return NULL if a == NULL else <void *>a.data
+
+
+cdef inline cbp_array *array_of(Tensor t) noexcept:
+    return NULL if t is None else t.a
+
+
+cdef int give_shape(cbp_op *op, object shape, int dtype) except -1:
+    """For an op whose shape is given: a[0] axes, then their lengths."""
+    cdef Py_ssize_t dims[8]
+    cdef int i
+    op.a[0] = shape_of(shape, dims)
+    for i in range(<int>op.a[0]):
+        op.a[1 + i] = dims[i]
+    op.dtype = dtype
+    return 0
+
+
+cdef int run_op(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, double work=0) except -1:
+    """Run an operation.  outputs: wanted(...), new arrays afterwards.
+
+    work: multiply-adds; large ones run without the GIL, while the memory of the operands may not move.
+    Returns the kernel's status where it may refuse its data: 0, or CBP_OUT_OF_RANGE, and then there are no outputs.
+    """
+    cdef const cbp_op_info *info = &cbp_op_infos[op.kind]
+    cdef cbp_array shapes[5]
+    cdef cbp_array *scratch = NULL
+    cdef Py_ssize_t room
+    cdef int i, status, made = 0
+    for i in range(info.n_out):
+        if outputs[i] != NULL:
+            outputs[i] = &shapes[i]
+    if info.shape(op, inputs, n_in, outputs) != CBP_OK:
+        shown = [str(array_shape(inputs[i])) for i in range(n_in) if inputs[i] != NULL]
+        raise ShapeError(f"{info.name.decode()}: shapes {', '.join(shown)} do not fit")
+    try:
+        for made in range(info.n_out):
+            if outputs[made] != NULL:
+                outputs[made] = new_array(shapes[made].dtype, shapes[made].ndim, shapes[made].shape)
+        made = info.n_out
+        if info.scratch != NULL:
+            room = (info.scratch(op, inputs, n_in, outputs) + 7) // 8
+            if room:
+                scratch = new_array(CBP_F64, 1, &room)
+    except BaseException:
+        for i in range(made):
+            cbp_array_drop(outputs[i])
+        raise
+    if work > WORTH_RELEASING:
+        pin(inputs, n_in, 1)
+        with nogil:
+            status = info.run(op, inputs, n_in, outputs, data_of(scratch))
+        pin(inputs, n_in, -1)
+    else:
+        status = info.run(op, inputs, n_in, outputs, data_of(scratch))
+    cbp_array_drop(scratch)
+    if status != CBP_OK:
+        for i in range(info.n_out):
+            cbp_array_drop(outputs[i])
+    return status
+
+
+cdef void pin(cbp_array **arrays, int n, int by) noexcept:
+    cdef int i
+    for i in range(n):
+        if arrays[i] != NULL:
+            arrays[i].pins += by
+
+
+cdef cbp_array *run_one(cbp_op *op, cbp_array *a, cbp_array *b=NULL, cbp_array *c=NULL) except NULL:
+    """An operation with one output that can't refuse, of up to three inputs."""
+    cdef cbp_array *inputs[3]
+    cdef cbp_array *outputs[1]
+    inputs[:] = [a, b, c]
+    outputs[0] = wanted()
+    run_op(op, inputs, 3 if c != NULL else 2 if b != NULL else 1 if a != NULL else 0, outputs)
+    return outputs[0]

@@ -1,0 +1,29 @@
+/* op.c: the kinds of op.def as functions over arrays.  Compiled once; the arithmetic is that of the kernels in use. */
+#include "op.h"
+
+#include <string.h>
+
+#include "dispatch.h"
+#include "move.h"
+#include "rng.h"
+#include "walk.h"
+
+void cbp_op_set_shape(cbp_array *y, int dtype, int ndim, const ptrdiff_t *shape)
+{
+    y->dtype = (uint8_t)dtype;
+    y->ndim = (uint8_t)ndim;
+    y->size = 1;
+    for (int i = 0; i < ndim; i++) y->size *= y->shape[i] = shape[i];
+}
+
+#include "op_shape.h"
+#include "op_run.h"
+#include "op_move.h"
+#include "op_product.h"
+
+#define op_scratch_none NULL
+const cbp_op_info cbp_op_infos[CBP_N_OPS] = {
+#define CBP_OP(name, shape, scratch, n_out, in_place, doc) \
+    {#name, doc, op_shape_##shape, op_run_##name, op_scratch_##scratch, n_out, in_place},
+#include "op.def"
+};

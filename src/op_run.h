@@ -1,0 +1,164 @@
+/* op_run.h: how each kind of op.def runs on one thread's arrays.  Included by op.c alone. */
+
+#define RUN(name) \
+    static cbp_status op_run_##name(OP op, cbp_array *const *in, int n_in, cbp_array *const *out, void *scratch)
+#define QUIET (void)op, (void)in, (void)n_in, (void)out, (void)scratch
+#define KERNELS(x) (cbp_active[(x)->dtype])
+
+static size_t bytes_of(const cbp_array *x) { return (size_t)x->size * cbp_itemsize((cbp_dtype)x->dtype); }
+static void *data_of(const cbp_array *x) { return x ? x->data : NULL; }
+
+/* ---- rows ---- */
+
+RUN(unary)
+{
+    QUIET;
+    KERNELS(in[0])->unary(op->row, in[0]->size, in[0]->data, out[0]->data, op->p);
+    return CBP_OK;
+}
+
+/* kept (or NULL), g -> strong_mul(g, df(kept)); with a third input, that plus it, in its place */
+RUN(unary_vjp)
+{
+    QUIET;
+    if (n_in > 2 && out[0]->data != in[2]->data) memcpy(out[0]->data, in[2]->data, bytes_of(in[2]));
+    KERNELS(in[1])->unary_vjp(op->row, in[1]->size, data_of(in[0]), in[1]->data, out[0]->data, op->p, n_in > 2);
+    return CBP_OK;
+}
+
+typedef void (*run_loop)(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y);
+static void walk_all(run_loop loop, int row, cbp_array *const *in, cbp_array *y)
+{
+    cbp_walk w;
+    char *at = y->data;
+    cbp_walk_start(&w, y, in[0], in[1]);
+    const ptrdiff_t step = w.inner * (ptrdiff_t)cbp_itemsize((cbp_dtype)y->dtype);
+    for (; w.left > 0; at += step, cbp_walk_next(&w)) loop(row, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], at);
+}
+
+static void compare_loop(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y)
+{
+    cbp_compare_i64((cbp_compare_op)row, n, a, sa, b, sb, y);
+}
+static void logic_loop(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y)
+{
+    cbp_logic((cbp_logic_op)row, n, a, sa, b, sb, y);
+}
+RUN(binary) { QUIET; walk_all(KERNELS(in[0])->binary, op->row, in, out[0]); return CBP_OK; }
+RUN(compare_i64) { QUIET; walk_all(compare_loop, op->row, in, out[0]); return CBP_OK; }
+RUN(logic) { QUIET; walk_all(logic_loop, op->row, in, out[0]); return CBP_OK; }
+RUN(logic_not) { QUIET; cbp_logic_not(in[0]->size, in[0]->data, out[0]->data); return CBP_OK; }
+
+/* a, b, y (each or NULL), g -> strong_mul(g, slope of side); with a fifth input, that plus it, in its place */
+RUN(binary_vjp)
+{
+    QUIET;
+    const cbp_array *g = in[3];
+    const ptrdiff_t item = (ptrdiff_t)cbp_itemsize((cbp_dtype)g->dtype);
+    const char *y = data_of(in[2]), *gs = g->data;
+    char *d = out[0]->data;
+    cbp_walk w;
+    if (n_in > 4 && d != in[4]->data) memcpy(d, in[4]->data, bytes_of(g));
+    cbp_walk_start(&w, g, in[0], in[1]);
+    for (const ptrdiff_t step = w.inner * item; w.left > 0; cbp_walk_next(&w)) {
+        KERNELS(g)->binary_vjp(op->row, op->flags & 1, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], y, gs, d, n_in > 4);
+        if (y) y += step;
+        gs += step, d += step;
+    }
+    return CBP_OK;
+}
+
+/* 8 bytes, 4 or 1 are moved whatever they mean */
+RUN(where)
+{
+    QUIET;
+    const cbp_array *c = in[0], *a = in[1], *b = in[2];
+    const ptrdiff_t sc = c->size != 1, sa = a->size != 1, sb = b->size != 1;
+    if (a->dtype == CBP_BOOL) {
+        const uint8_t *cs = c->data, *as = a->data, *bs = b->data;
+        for (ptrdiff_t i = 0; i < out[0]->size; i++) ((uint8_t *)out[0]->data)[i] = cs[i * sc] ? as[i * sa] : bs[i * sb];
+    } else {
+        cbp_active[a->dtype == CBP_F32 ? CBP_F32 : CBP_F64]->where(out[0]->size, c->data, sc, a->data, sa, b->data, sb,
+                                                                   out[0]->data);
+    }
+    return CBP_OK;
+}
+
+/* ---- sums and maxima ---- */
+
+/* Axes are reduced from the last backwards, neighbouring ones as one; the first axis always by itself, so that a row gives
+ * the same bits alone and in its batch.  The group of marked axes that ends at or before `last`: 0 if there is none. */
+static int group_of(int64_t marked, int *first, int *last)
+{
+    while (*last >= 0 && !(marked >> *last & 1)) --*last;
+    *first = *last;
+    while (*first > 1 && marked >> (*first - 1) & 1) --*first;
+    return *last >= 0;
+}
+
+/* Elements before, in and after axes [first, last] of a shape. */
+static void cut(int ndim, const ptrdiff_t *shape, int first, int last, ptrdiff_t *outer, ptrdiff_t *n, ptrdiff_t *inner)
+{
+    *outer = *n = *inner = 1;
+    for (int i = 0; i < ndim; i++) *(i < first ? outer : i <= last ? n : inner) *= shape[i];
+}
+
+/* The marked axes of x, which keep length 1, to y.  room: twice the first result. */
+static void reduce_axes(const cbp_array *x, int64_t marked, int maximum, void *y, char *room)
+{
+    const cbp_kernels *k = KERNELS(x);
+    const void *now = x->data;
+    ptrdiff_t shape[CBP_MAX_DIMS], outer, n, inner;
+    size_t half = 0;                       /* bytes of the first result: where the other half of the room starts */
+    int first, last = x->ndim - 1, turn = 0;
+    for (int i = 0; i < x->ndim; i++) shape[i] = x->shape[i];
+    if (!group_of(marked, &first, &last)) memcpy(y, x->data, bytes_of(x));
+    while (last >= 0) {
+        cut(x->ndim, shape, first, last, &outer, &n, &inner);
+        const int at_front = first == 0, along_rows = !at_front && inner == 1;
+        for (int i = first; i <= last; i++) shape[i] = 1;
+        last = first - 1;
+        const int more = group_of(marked, &first, &last);
+        if (now == x->data) half = (size_t)(outer * inner) * cbp_itemsize((cbp_dtype)x->dtype);
+        void *to = more ? room + (turn ? half : 0) : y;
+        if (along_rows) (maximum ? k->max_last : k->sum_last)(outer, n, now, to);
+        else (maximum ? k->max_lead : k->sum_lead)(outer, n, inner, now, to);
+        now = to;
+        turn = !turn;
+    }
+}
+
+static int64_t marked_of(OP op, cbp_array *const *in)
+{
+    const cbp_array *x = in[0], *goal = in[1];
+    if (op->kind == CBP_OP_reduce) return op->a[0];
+    int64_t marked = 0;
+    for (int i = 0, extra = x->ndim - goal->ndim; i < x->ndim; i++)
+        if (i < extra || (goal->shape[i - extra] == 1 && x->shape[i] != 1)) marked |= (int64_t)1 << i;
+    return marked;
+}
+
+static size_t op_scratch_reduce(OP op, cbp_array *const *in, int n_in, cbp_array *const *out)
+{
+    const cbp_array *x = in[0];
+    ptrdiff_t outer, n, inner;
+    int first, last = x->ndim - 1;
+    (void)n_in, (void)out;
+    if (!group_of(marked_of(op, in), &first, &last)) return 0;
+    cut(x->ndim, x->shape, first, last, &outer, &n, &inner);
+    return 2 * (size_t)(outer * inner) * cbp_itemsize((cbp_dtype)x->dtype);
+}
+
+RUN(reduce)
+{
+    QUIET;
+    reduce_axes(in[0], marked_of(op, in), op->flags & 1, out[0]->data, scratch);
+    return CBP_OK;
+}
+
+RUN(sum_to)
+{
+    QUIET;
+    reduce_axes(in[0], marked_of(op, in), 0, out[0]->data, scratch);
+    return CBP_OK;
+}
