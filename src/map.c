@@ -129,13 +129,8 @@ static void run_part(void *ctx, ptrdiff_t i)
 
 static void share(call c)
 {
-    const ptrdiff_t most = c.n / CBP_ELEMENTS_A_THREAD, threads = most < 2 ? 1 : cbp_get_num_threads();
-    if (threads < 2) {
-        run(&c, 0, c.n);
-        return;
-    }
-    const ptrdiff_t count = most < threads ? most : threads;
-    c.part = ((c.n + count - 1) / count + CBP_BLOCK - 1) & -(ptrdiff_t)CBP_BLOCK;
+    if (c.n == 0) return;
+    c.part = cbp_part(c.n, CBP_ELEMENTS_A_THREAD, CBP_BLOCK);
     cbp_parallel(run_part, &c, (c.n + c.part - 1) / c.part);
 }
 

@@ -23,7 +23,6 @@ void cbp_op_set_shape(cbp_array *y, int dtype, int ndim, const ptrdiff_t *shape)
 
 #define op_scratch_none NULL
 const cbp_op_info cbp_op_infos[CBP_N_OPS] = {
-#define CBP_OP(name, shape, scratch, n_out, in_place, doc) \
-    {#name, doc, op_shape_##shape, op_run_##name, op_scratch_##scratch, n_out, in_place},
+#define CBP_OP(name, shape, scratch, n_out, doc) {#name, doc, op_shape_##shape, op_run_##name, op_scratch_##scratch, n_out},
 #include "op.def"
 };

@@ -1,7 +1,7 @@
-/* op.h: every operation on arrays as data: what a program is made of.  The kinds are the rows of op.def.
+/* op.h: structured operations on arrays as data.  The kinds are the rows of op.def.
  *
  * An operation reads the arrays in[0..n_in) (NULL where an optional one is missing) and writes out[0..n_out) (NULL where
- * one is not wanted).  Shapes and dtypes are checked when a program is made; indices and labels when it runs.
+ * one is not wanted).  Shapes are checked by `shape`, indices and labels when it runs.
  */
 #ifndef CBP_OP_H
 #define CBP_OP_H
@@ -22,7 +22,6 @@ typedef struct cbp_op {
     int32_t prev;                      /* dense_vjp: the activation that x came from, -1: none */
     int32_t flags;                     /* see op.def */
     int32_t dtype;                     /* of the first output, where the inputs do not say it */
-    uint32_t follows;                  /* bit i: a[i] counts per row of the batch, whose length it is times */
     double p[2], q[2];                 /* parameters of the row, of prev */
     int64_t a[CBP_OP_ATTRS];           /* shapes, axes, steps */
 } cbp_op;
@@ -34,7 +33,6 @@ typedef struct {
     cbp_status (*run)(const cbp_op *op, cbp_array *const *in, int n_in, cbp_array *const *out, void *scratch);
     size_t (*scratch)(const cbp_op *op, cbp_array *const *in, int n_in, cbp_array *const *out);    /* NULL: none */
     int n_out;
-    int in_place;                      /* bit i: out[0] may be in[i]'s memory, if shapes agree */
 } cbp_op_info;
 extern const cbp_op_info cbp_op_infos[CBP_N_OPS];
 

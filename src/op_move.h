@@ -8,26 +8,6 @@ static void byte_strides(const cbp_array *x, ptrdiff_t *strides)
     for (int i = x->ndim - 1; i >= 0; step *= x->shape[i--]) strides[i] = step;
 }
 
-RUN(copy)
-{
-    QUIET;
-    if (out[0]->data != in[0]->data) memcpy(out[0]->data, in[0]->data, bytes_of(in[0]));
-    return CBP_OK;
-}
-#define op_run_reshape op_run_copy
-
-RUN(fill)
-{
-    QUIET;
-    cbp_array *y = out[0];
-    for (ptrdiff_t i = 0; i < y->size; i++)
-        if (y->dtype == CBP_F32) ((float *)y->data)[i] = (float)op->p[0];
-        else if (y->dtype == CBP_F64) ((double *)y->data)[i] = op->p[0];
-        else if (y->dtype == CBP_I64) ((int64_t *)y->data)[i] = (int64_t)op->p[0];
-        else ((uint8_t *)y->data)[i] = op->p[0] != 0;
-    return CBP_OK;
-}
-
 RUN(transpose)
 {
     ptrdiff_t own[CBP_MAX_DIMS], moved[CBP_MAX_DIMS];
@@ -102,8 +82,7 @@ RUN(check_index)
 {
     ptrdiff_t bad;
     QUIET;
-    const int64_t size = op->flags & 1 ? op->a[0] : in[1]->shape[0];
-    return cbp_check_index(in[0]->size, in[0]->data, size, out[0]->data, &bad);
+    return cbp_check_index(in[0]->size, in[0]->data, op->a[0], out[0]->data, &bad);
 }
 
 RUN(take)

@@ -8,33 +8,7 @@
 static size_t bytes_of(const cbp_array *x) { return (size_t)x->size * cbp_itemsize((cbp_dtype)x->dtype); }
 static void *data_of(const cbp_array *x) { return x ? x->data : NULL; }
 
-/* ---- rows ---- */
-
-RUN(unary)
-{
-    QUIET;
-    KERNELS(in[0])->unary(op->row, in[0]->size, in[0]->data, out[0]->data, op->p);
-    return CBP_OK;
-}
-
-/* kept (or NULL), g -> strong_mul(g, df(kept)); with a third input, that plus it, in its place */
-RUN(unary_vjp)
-{
-    QUIET;
-    if (n_in > 2 && out[0]->data != in[2]->data) memcpy(out[0]->data, in[2]->data, bytes_of(in[2]));
-    KERNELS(in[1])->unary_vjp(op->row, in[1]->size, data_of(in[0]), in[1]->data, out[0]->data, op->p, n_in > 2);
-    return CBP_OK;
-}
-
-typedef void (*run_loop)(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y);
-static void walk_all(run_loop loop, int row, cbp_array *const *in, cbp_array *y)
-{
-    cbp_walk w;
-    char *at = y->data;
-    cbp_walk_start(&w, y, in[0], in[1]);
-    const ptrdiff_t step = w.inner * (ptrdiff_t)cbp_itemsize((cbp_dtype)y->dtype);
-    for (; w.left > 0; at += step, cbp_walk_next(&w)) loop(row, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], at);
-}
+/* ---- integers, bools, selection ---- */
 
 static void compare_loop(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y)
 {
@@ -44,29 +18,9 @@ static void logic_loop(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const 
 {
     cbp_logic((cbp_logic_op)row, n, a, sa, b, sb, y);
 }
-RUN(binary) { QUIET; walk_all(KERNELS(in[0])->binary, op->row, in, out[0]); return CBP_OK; }
-RUN(compare_i64) { QUIET; walk_all(compare_loop, op->row, in, out[0]); return CBP_OK; }
-RUN(logic) { QUIET; walk_all(logic_loop, op->row, in, out[0]); return CBP_OK; }
+RUN(compare_i64) { QUIET; cbp_walk_all(compare_loop, op->row, in[0], in[1], out[0]); return CBP_OK; }
+RUN(logic) { QUIET; cbp_walk_all(logic_loop, op->row, in[0], in[1], out[0]); return CBP_OK; }
 RUN(logic_not) { QUIET; cbp_logic_not(in[0]->size, in[0]->data, out[0]->data); return CBP_OK; }
-
-/* a, b, y (each or NULL), g -> strong_mul(g, slope of side); with a fifth input, that plus it, in its place */
-RUN(binary_vjp)
-{
-    QUIET;
-    const cbp_array *g = in[3];
-    const ptrdiff_t item = (ptrdiff_t)cbp_itemsize((cbp_dtype)g->dtype);
-    const char *y = data_of(in[2]), *gs = g->data;
-    char *d = out[0]->data;
-    cbp_walk w;
-    if (n_in > 4 && d != in[4]->data) memcpy(d, in[4]->data, bytes_of(g));
-    cbp_walk_start(&w, g, in[0], in[1]);
-    for (const ptrdiff_t step = w.inner * item; w.left > 0; cbp_walk_next(&w)) {
-        KERNELS(g)->binary_vjp(op->row, op->flags & 1, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], y, gs, d, n_in > 4);
-        if (y) y += step;
-        gs += step, d += step;
-    }
-    return CBP_OK;
-}
 
 /* 8 bytes, 4 or 1 are moved whatever they mean */
 RUN(where)
@@ -146,6 +100,8 @@ static size_t op_scratch_reduce(OP op, cbp_array *const *in, int n_in, cbp_array
     (void)n_in, (void)out;
     if (!group_of(marked_of(op, in), &first, &last)) return 0;
     cut(x->ndim, x->shape, first, last, &outer, &n, &inner);
+    last = first - 1;
+    if (!group_of(marked_of(op, in), &first, &last)) return 0;
     return 2 * (size_t)(outer * inner) * cbp_itemsize((cbp_dtype)x->dtype);
 }
 

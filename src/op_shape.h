@@ -9,7 +9,6 @@ static void like(cbp_array *y, const cbp_array *x) { cbp_op_set_shape(y, x->dtyp
 
 SHAPE(same) { UNUSED; like(out[0], in[0]); return CBP_OK; }
 SHAPE(second) { UNUSED; like(out[0], in[1]); return CBP_OK; }
-SHAPE(fourth) { UNUSED; like(out[0], in[3]); return CBP_OK; }
 SHAPE(cast) { UNUSED; cbp_op_set_shape(out[0], op->dtype, in[0]->ndim, in[0]->shape); return CBP_OK; }
 
 /* NumPy's rule; op->dtype is that of the result */

@@ -4,13 +4,14 @@
  * Each hyper-parameter is cast to T once; quantities of several are computed in double, then cast.
  * As in elementwise.c, a loop takes whole vectors only; the last few elements are padded.
  */
+#include "elementwise.h"
 #include "pool.h"
 #include "vmath.h"
 
 #include <string.h>
 
 #define TINY 1e-30
-enum { WHOLE = 64 / sizeof(T), BUFFERS = 5 };
+enum { BUFFERS = 5 };
 
 /* Parameters below which another thread is not worth waking: they take about 0.4 ns each. */
 #ifndef CBP_UPDATES_A_THREAD
@@ -49,7 +50,7 @@ name##_loop(ptrdiff_t n, T *restrict W, const T *restrict G, T *restrict M1, T *
     memcpy(&h, hyper_, sizeof h); \
     CAST_ALL hyper \
     once; \
-    const ptrdiff_t whole = n & -(ptrdiff_t)WHOLE; \
+    const ptrdiff_t whole = n & -(ptrdiff_t)CBP_WHOLE; \
     for (ptrdiff_t i = 0; i < whole; i++) { \
         T w = W[i], g = G[i], m1 = has1 ? M1[i] : 0, m2 = has2 ? M2[i] : 0, m3 = has3 ? M3[i] : 0; \
         __VA_ARGS__; \
@@ -87,17 +88,17 @@ typedef struct {
 
 static void run(const update *u, ptrdiff_t from, ptrdiff_t to)
 {
-    const ptrdiff_t whole = (to - from) & -(ptrdiff_t)WHOLE, rest = to - from - whole;
-    T *at[BUFFERS], *in[BUFFERS] = {NULL}, padded[BUFFERS][WHOLE];
+    const ptrdiff_t whole = (to - from) & -(ptrdiff_t)CBP_WHOLE, rest = to - from - whole;
+    T *at[BUFFERS], *in[BUFFERS] = {NULL}, padded[BUFFERS][CBP_WHOLE];
     for (int j = 0; j < BUFFERS; j++) at[j] = u->buffer[j] ? u->buffer[j] + from : NULL;
     u->loop(whole, at, u->h);
     if (!rest) return;
     for (int j = 0; j < BUFFERS; j++) {
         if (!at[j]) continue;
         in[j] = padded[j];
-        for (ptrdiff_t i = 0; i < WHOLE; i++) in[j][i] = at[j][whole + (i < rest ? i : 0)];
+        for (ptrdiff_t i = 0; i < CBP_WHOLE; i++) in[j][i] = at[j][whole + (i < rest ? i : 0)];
     }
-    u->loop(WHOLE, in, u->h);
+    u->loop(CBP_WHOLE, in, u->h);
     for (int j = 0; j < BUFFERS; j++)
         if (at[j] && j != 1) memcpy(at[j] + whole, in[j], (size_t)rest * sizeof(T));        /* 1: g is only read */
 }
@@ -112,12 +113,7 @@ static void run_part(void *ctx, ptrdiff_t i)
 void CBP_SYM(cbp_optim)(int row, ptrdiff_t n, void *w, const void *g, void *m1, void *m2, void *m3, const double *h)
 {
     update u = {.loop = loops[row], .buffer = {w, (T *)g, m1, m2, m3}, .h = h, .n = n};
-    const ptrdiff_t most = n / CBP_UPDATES_A_THREAD, threads = most < 2 ? 1 : cbp_get_num_threads();
-    if (threads < 2) {
-        run(&u, 0, n);
-        return;
-    }
-    const ptrdiff_t count = most < threads ? most : threads;
-    u.part = ((n + count - 1) / count + WHOLE - 1) & -(ptrdiff_t)WHOLE;
+    if (n == 0) return;
+    u.part = cbp_part(n, CBP_UPDATES_A_THREAD, CBP_WHOLE);
     cbp_parallel(run_part, &u, (n + u.part - 1) / u.part);
 }

@@ -18,6 +18,14 @@ void cbp_parallel(void (*task)(void *ctx, ptrdiff_t i), void *ctx, ptrdiff_t n);
 CBP_EXPORT void cbp_set_num_threads(int n);   /* n < 1: back to the default */
 CBP_EXPORT int cbp_get_num_threads(void);
 
+/* The length of the parts in which n elements are shared out: multiples of unit, each worth a thread (at least `worth`
+ * elements), one a thread; all n in one part where there is nothing to share. */
+static inline ptrdiff_t cbp_part(ptrdiff_t n, ptrdiff_t worth, ptrdiff_t unit)
+{
+    const ptrdiff_t most = n / worth, threads = most < 2 ? 1 : cbp_get_num_threads(), parts = most < threads ? most : threads;
+    return threads < 2 ? n : ((n + parts - 1) / parts + unit - 1) / unit * unit;
+}
+
 /* The most threads (the caller included) that ran tasks of one parallel region since the last call of this: for tests. */
 int cbp_pool_workers_used(void);
 

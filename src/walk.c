@@ -1,6 +1,8 @@
 /* walk.c: see walk.h. */
 #include "walk.h"
 
+#include "dispatch.h"
+
 /* Element strides of x along the axes of out, 0 where it is repeated. */
 static void strides_of(const cbp_array *out, const cbp_array *x, ptrdiff_t *stride)
 {
@@ -69,6 +71,30 @@ void cbp_walk_next(cbp_walk *w)
         for (int k = 0; k < 2; k++)
             if (w->p[k]) w->p[k] -= w->step[k][i] * w->length[i];
         w->index[i] = 0;
+    }
+}
+
+void cbp_walk_all(cbp_run_loop loop, int row, const cbp_array *a, const cbp_array *b, cbp_array *y)
+{
+    cbp_walk w;
+    char *at = y->data;
+    cbp_walk_start(&w, y, a, b);
+    const ptrdiff_t step = w.inner * (ptrdiff_t)cbp_itemsize((cbp_dtype)y->dtype);
+    for (; w.left > 0; at += step, cbp_walk_next(&w)) loop(row, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], at);
+}
+
+void cbp_walk_binary_vjp(int row, int side, const cbp_array *a, const cbp_array *b, const cbp_array *y, const cbp_array *g,
+                         cbp_array *d, int add)
+{
+    const cbp_kernels *k = cbp_active[g->dtype];
+    const char *ys = y ? y->data : NULL, *gs = g->data;
+    char *ds = d->data;
+    cbp_walk w;
+    cbp_walk_start(&w, g, a, b);
+    const ptrdiff_t step = w.inner * (ptrdiff_t)cbp_itemsize((cbp_dtype)g->dtype);
+    for (; w.left > 0; gs += step, ds += step, cbp_walk_next(&w)) {
+        k->binary_vjp(row, side, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], ys, gs, ds, add);
+        if (ys) ys += step;
     }
 }
 

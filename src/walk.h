@@ -17,6 +17,14 @@ typedef struct {
 void cbp_walk_start(cbp_walk *w, const cbp_array *out, const cbp_array *a, const cbp_array *b);
 void cbp_walk_next(cbp_walk *w);
 
+/* y = loop(a, b), run by run */
+typedef void (*cbp_run_loop)(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb, void *y);
+void cbp_walk_all(cbp_run_loop loop, int row, const cbp_array *a, const cbp_array *b, cbp_array *y);
+/* d = strong_mul(g, the slope of a row of binary.def for one side), or d + that.  a, b (NULL: not read) broadcast to g;
+ * y (NULL: not read) and d are as g. */
+void cbp_walk_binary_vjp(int row, int side, const cbp_array *a, const cbp_array *b, const cbp_array *y, const cbp_array *g,
+                         cbp_array *d, int add);
+
 /* The common shape of two operands: its number of axes, or -1 and the axis, counted from the end, that forbids it. */
 int cbp_broadcast_shape(const cbp_array *a, const cbp_array *b, ptrdiff_t *shape, int *bad);
 

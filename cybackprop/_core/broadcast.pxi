@@ -1,4 +1,4 @@
-# NumPy's broadcasting as a walk over runs of elements in which each operand is dense or constant.
+# NumPy's broadcasting with its errors; the walk itself is src/walk.c.
 
 cdef int broadcast_shape(str op, const cbp_array *a, const cbp_array *b, Py_ssize_t *shape) except -1:
     """The common shape; returns its number of axes."""
@@ -9,23 +9,9 @@ cdef int broadcast_shape(str op, const cbp_array *a, const cbp_array *b, Py_ssiz
     return n
 
 
-# a loop over runs: code says which op; strides 0 or 1
-ctypedef void (*run_loop)(int code, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
-                          void *y) noexcept nogil
-
-
-cdef cbp_array *broadcast_run(str op, cbp_array *a, cbp_array *b, int out_dtype, run_loop run, int code) except NULL:
-    cdef cbp_array *out
+cdef cbp_array *broadcast_run(str op, cbp_array *a, cbp_array *b, int dtype, cbp_run_loop loop, int row) except NULL:
     cdef Py_ssize_t shape[8]
-    cdef cbp_walk w
-    cdef char *y
-    cdef Py_ssize_t step
-    out = new_array(out_dtype, broadcast_shape(op, a, b, shape), shape)
-    cbp_walk_start(&w, out, a, b)
-    y = <char *>out.data
-    step = w.inner * cbp_itemsize(<cbp_dtype>out_dtype)
-    while w.left > 0:
-        run(code, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], y)
-        y += step
-        cbp_walk_next(&w)
+    cdef int n = broadcast_shape(op, a, b, shape)
+    cdef cbp_array *out = new_array(dtype, n, shape)
+    cbp_walk_all(loop, row, a, b, out)
     return out

@@ -135,23 +135,21 @@ cdef extern from "store.h" nogil:
     size_t cbp_bytes_in_use() noexcept
 
 cdef extern from "walk.h" nogil:
-    ctypedef struct cbp_walk:
-        Py_ssize_t inner, left
-        const char *p[2]
-        Py_ssize_t s[2]
-    void cbp_walk_start(cbp_walk *w, const cbp_array *out, const cbp_array *a, const cbp_array *b) noexcept
-    void cbp_walk_next(cbp_walk *w) noexcept
+    ctypedef void (*cbp_run_loop)(int row, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
+                                  void *y) noexcept nogil
+    void cbp_walk_all(cbp_run_loop loop, int row, const cbp_array *a, const cbp_array *b, cbp_array *y) noexcept
+    void cbp_walk_binary_vjp(int row, int side, const cbp_array *a, const cbp_array *b, const cbp_array *y,
+                             const cbp_array *g, cbp_array *d, int add) noexcept
     int cbp_broadcast_shape(const cbp_array *a, const cbp_array *b, Py_ssize_t *shape, int *bad) noexcept
     bint same_shape "cbp_same_shape"(const cbp_array *a, const cbp_array *b) noexcept
 
 cdef extern from "op.h" nogil:
     ctypedef enum cbp_op_kind:
-        CBP_OP_unary, CBP_OP_unary_vjp, CBP_OP_binary, CBP_OP_binary_vjp, CBP_OP_where, CBP_OP_compare_i64,
-        CBP_OP_logic, CBP_OP_logic_not, CBP_OP_cast, CBP_OP_copy, CBP_OP_fill, CBP_OP_reduce, CBP_OP_sum_to,
-        CBP_OP_argmax, CBP_OP_reshape, CBP_OP_transpose, CBP_OP_broadcast_to, CBP_OP_slice, CBP_OP_unslice,
-        CBP_OP_concatenate, CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul,
-        CBP_OP_dense, CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce,
-        CBP_OP_ce_vjp, CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_N_OPS
+        CBP_OP_where, CBP_OP_compare_i64, CBP_OP_logic, CBP_OP_logic_not, CBP_OP_cast, CBP_OP_reduce, CBP_OP_sum_to,
+        CBP_OP_argmax, CBP_OP_transpose, CBP_OP_broadcast_to, CBP_OP_slice, CBP_OP_unslice, CBP_OP_concatenate,
+        CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul, CBP_OP_dense,
+        CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce, CBP_OP_ce_vjp,
+        CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_N_OPS
     ctypedef struct cbp_op:
         int32_t kind, row, prev, flags, dtype
         double p[2]

@@ -1,7 +1,4 @@
-# The one door to the operations of op.def: what eager calls run here, a program replays.
-
-cdef enum: WORTH_RELEASING = 1 << 20     # multiply-adds: beyond, other threads may have the GIL meanwhile
-
+# The one door to the operations of op.def.
 
 cdef cbp_array wanted_mark
 
@@ -36,6 +33,12 @@ cdef int give_shape(cbp_op *op, object shape, int dtype) except -1:
     return 0
 
 
+cdef cbp_array *scratch_of(size_t nbytes) except NULL:
+    """64-byte aligned room for a kernel."""
+    cdef Py_ssize_t n = (nbytes + 7) // 8
+    return new_array(CBP_F64, 1, &n)
+
+
 cdef int run_op(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, double work=0) except -1:
     """Run an operation.  outputs: wanted(...), new arrays afterwards.
 
@@ -45,7 +48,7 @@ cdef int run_op(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, d
     cdef const cbp_op_info *info = &cbp_op_infos[op.kind]
     cdef cbp_array shapes[5]
     cdef cbp_array *scratch = NULL
-    cdef Py_ssize_t room
+    cdef size_t room
     cdef int i, status, made = 0
     for i in range(info.n_out):
         if outputs[i] != NULL:
@@ -59,9 +62,9 @@ cdef int run_op(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, d
                 outputs[made] = new_array(shapes[made].dtype, shapes[made].ndim, shapes[made].shape)
         made = info.n_out
         if info.scratch != NULL:
-            room = (info.scratch(op, inputs, n_in, outputs) + 7) // 8
+            room = info.scratch(op, inputs, n_in, outputs)
             if room:
-                scratch = new_array(CBP_F64, 1, &room)
+                scratch = scratch_of(room)
     except BaseException:
         for i in range(made):
             cbp_array_drop(outputs[i])

@@ -1,11 +1,5 @@
 # Products, dense layers, softmax: kernels behind structured ops.
 
-cdef cbp_array *scratch_of(size_t nbytes) except? NULL:
-    """Room for a kernel; NULL if it needs none."""
-    cdef Py_ssize_t n = (nbytes + 7) // 8
-    return NULL if n == 0 else new_array(CBP_F64, 1, &n)
-
-
 def raw_matmul(Tensor a, Tensor b, bint ta, bint tb):
     """op(a) op(b) over the last two axes, NumPy's broadcasting over the others; op transposes where asked.
 

@@ -50,7 +50,7 @@ def raw_argmax_last(Tensor x):
     """Place of the first maximum along the last axis, int64."""
     cdef cbp_op op
     need_float("argmax", x.a)
-    if x.a.shape[x.a.ndim - 1] == 0 and 0 not in x.shape[:-1]:
+    if x.a.shape[x.a.ndim - 1] == 0 and 0 not in x.shape[:x.a.ndim - 1]:
         raise ShapeError(f"argmax: the axis is empty, shape {x.shape}")
     clear(&op, CBP_OP_argmax)
     return wrap(run_one(&op, x.a))
@@ -143,7 +143,6 @@ def checked_index(Tensor index, Py_ssize_t size, str op_name):
     if index.a.dtype != CBP_I64:
         raise DTypeError(f"{op_name}: indices are int64, not {index.dtype}")
     clear(&op, CBP_OP_check_index)
-    op.flags = 1
     op.a[0] = size
     inputs[0] = index.a
     outputs[0] = wanted()

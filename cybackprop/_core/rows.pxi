@@ -86,8 +86,6 @@ cdef class BinaryRow(Row):
         cdef int side, add
         cdef cbp_array *g = r.cot
         cdef cbp_array *x
-        cdef cbp_array *a = r.kept[0]
-        cdef cbp_array *b = r.kept[1]
         cdef cbp_array *d
         cdef bint same
         for side in range(2):
@@ -99,33 +97,19 @@ cdef class BinaryRow(Row):
                 s.give(<Record>r.edges[side], cbp_array_hold(g) if same else sum_to(g, x))
             elif same:
                 d = s.target(<Record>r.edges[side], g, NULL, &add)
-                self.vjp(side, a, b, r.out, g, d, add)
+                self.vjp(side, r, d, add)
             else:
                 d = like(g)
                 try:
-                    self.vjp(side, a, b, r.out, g, d, 0)
+                    self.vjp(side, r, d, 0)
                     s.give(<Record>r.edges[side], sum_to(d, x))
                 finally:
                     cbp_array_drop(d)
         return 0
 
-    cdef int vjp(self, int side, cbp_array *a, cbp_array *b, cbp_array *y, cbp_array *g, cbp_array *d,
-                 int add) except -1:
-        cdef const cbp_kernels *k = cbp_active[g.dtype]
-        cdef cbp_walk w
-        cdef Py_ssize_t itemsize = cbp_itemsize(<cbp_dtype>g.dtype)
-        cbp_walk_start(&w, g, a if self.keeps[side][0] else NULL, b if self.keeps[side][1] else NULL)
-        cdef char *yp = NULL if y == NULL else <char *>y.data
-        cdef char *gp = <char *>g.data
-        cdef char *dp = <char *>d.data
-        while w.left > 0:
-            k.binary_vjp(self.place, side, w.inner, w.p[0], w.s[0], w.p[1], w.s[1], yp, gp, dp, add)
-            if yp != NULL:
-                yp += w.inner * itemsize
-            gp += w.inner * itemsize
-            dp += w.inner * itemsize
-            cbp_walk_next(&w)
-        return 0
+    cdef void vjp(self, int side, Record r, cbp_array *d, int add) noexcept:
+        cbp_walk_binary_vjp(self.place, side, r.kept[0] if self.keeps[side][0] else NULL,
+                            r.kept[1] if self.keeps[side][1] else NULL, r.out, r.cot, d, add)
 
     def __call__(self, a, b):
         """Apply the row."""

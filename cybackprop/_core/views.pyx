@@ -9,7 +9,7 @@ import numpy as np
 
 from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 
-from cybackprop._core.engine cimport Tensor, kernels_of, new_array, unary_place, wrap
+from cybackprop._core.engine cimport WORTH_RELEASING, Tensor, kernels_of, scratch_of, unary_place, wrap
 from cybackprop._core.kernels cimport *
 
 from cybackprop._core.engine import unary_rows
@@ -18,9 +18,7 @@ from cybackprop.errors import DTypeError, ShapeError
 
 # ---- what a call holds: buffers, until it ends, and room for its kernel
 
-cdef enum:
-    MOST_ARRAYS = 8
-    WORTH_RELEASING = 1 << 20            # multiply-adds: beyond, other threads may have the GIL meanwhile
+cdef enum: MOST_ARRAYS = 8
 
 ctypedef struct held:
     Py_buffer views[MOST_ARRAYS]
@@ -95,9 +93,8 @@ cdef int apart(held *all, str op, int inputs) except -1:
 
 
 cdef inline Tensor room(size_t nbytes):
-    """64-byte aligned memory from the engine's pool, as long as the Tensor lives."""
-    cdef Py_ssize_t n = (nbytes + 7) // 8
-    return wrap(new_array(CBP_F64, 1, &n))
+    """Room for a kernel from the engine's pool, as long as the Tensor lives."""
+    return wrap(scratch_of(nbytes))
 
 
 # ---- activations by name
@@ -149,8 +146,8 @@ def matmul(a, b, *, str layout="NN", bias=None, out=None, bint add=False):
 
     Notes
     -----
-    An element is one chain of fused multiply-adds in the order of k, from its bias or 0: the bits depend neither on
-    threads nor on the other rows.  "TN" sums rows in groups: ADR 1, "The same bits".
+    An element is a chain of fused multiply-adds in the order of k, from its bias or 0: the bits depend neither on
+    threads nor on the other rows.  "TN" sums rows in groups, a few long dot products take several chains: ADR 1.
 
     Examples
     --------

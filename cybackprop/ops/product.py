@@ -72,7 +72,7 @@ def matmul(a, b):
 
     Notes
     -----
-    Each element is one chain of fused multiply-adds in the order of K.
+    Each element is a chain of fused multiply-adds in the order of K; a few long dot products take several (ADR 1).
 
     Examples
     --------
@@ -190,7 +190,7 @@ def dense(x, weight, bias=None, activation=None):
     Notes
     -----
     B*I*O multiply-adds forward, twice that backward.  Keeps x, weight and y (or x weight + bias where the activation's
-    slope needs it).  Each element is one chain of fused multiply-adds that starts from the bias.
+    slope needs it).  Each element is a chain of fused multiply-adds that starts from the bias; see `matmul`.
 
     Examples
     --------
