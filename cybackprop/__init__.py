@@ -5,6 +5,7 @@ import os as _os
 from cybackprop._core import engine as _engine
 from cybackprop._core.engine import (  # noqa: F401
     Parameter,
+    State,
     Tensor,
     get_num_threads,
     is_grad_enabled,

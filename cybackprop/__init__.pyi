@@ -10,6 +10,7 @@ from cybackprop import optim as optim
 from cybackprop import threads as threads
 from cybackprop import train as train
 from cybackprop._core.engine import Parameter as Parameter
+from cybackprop._core.engine import State as State
 from cybackprop._core.engine import Tensor as Tensor
 from cybackprop._core.engine import get_num_threads as get_num_threads
 from cybackprop._core.engine import is_grad_enabled as is_grad_enabled

@@ -18,6 +18,7 @@ void cbp_op_set_shape(cbp_array *y, int dtype, int ndim, const ptrdiff_t *shape)
 
 #include "op_shape.h"
 #include "op_run.h"
+#include "op_row.h"
 #include "op_move.h"
 #include "op_product.h"
 

@@ -10,7 +10,11 @@ cdef class Tensor:
     cdef object __weakref__
 
 
-cdef class Parameter(Tensor):
+cdef class State(Tensor):        # changes in place
+    cdef str kind(self)
+
+
+cdef class Parameter(State):     # ... and is trained
     pass
 
 

@@ -98,3 +98,16 @@ cdef cbp_array *run_one(cbp_op *op, cbp_array *a, cbp_array *b=NULL, cbp_array *
     outputs[0] = wanted()
     run_op(op, inputs, 3 if c != NULL else 2 if b != NULL else 1 if a != NULL else 0, outputs)
     return outputs[0]
+
+
+cdef int run_in_place(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, int n_out, object what) except -1:
+    """An operation that can't refuse and writes into arrays that are there: states, Parameters, moments.
+
+    what: who writes, for the TapeError of a record that kept an older version.
+    """
+    cdef int i
+    cbp_op_infos[op.kind].run(op, inputs, n_in, outputs, NULL)
+    for i in range(n_out):
+        if outputs[i] != NULL:
+            note_write(outputs[i], what)
+    return 0

@@ -28,7 +28,97 @@ cdef str caller_place(int depth):
 
 
 @cython.binding(False)
-cdef class Parameter(Tensor):
+cdef class State(Tensor):
+    """A tensor that changes in place, by `assign`: a running mean, a counter, a target network's weight.
+
+    A compiled program reads it anew at every call and writes it last, when nothing can fail any more.  `Parameter` is
+    the one that is trained.
+
+    Parameters
+    ----------
+    data : array-like
+        Initial values, copied.
+    dtype : dtype-like, optional
+        As in `cybackprop.tensor`.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> calls = cb.State(0.0)
+    >>> calls.assign(calls + 1); calls.item()
+    1.0
+    """
+
+    def __init__(self, data, dtype=None):
+        take_value(self, tensor(data, dtype))
+
+    def __dealloc__(self):
+        if self.a != NULL and self.a.version > 0 and self.a.refs == 1:
+            writers.pop(<size_t>self.a, None)
+
+    @property
+    def version(self):
+        """How many times the values were written in place."""
+        return cbp_array_version(self.a)
+
+    def assign(self, values):
+        """Write new values of the same shape in place; the version goes up by one.
+
+        Raises
+        ------
+        ShapeError
+            The shapes differ.  Nothing was written then.
+        DTypeError
+            The values are of a kind that this dtype does not hold.
+        """
+        cdef cbp_array *new
+        if isinstance(values, Tensor):
+            new = assignable(self, <Tensor>values)
+        else:
+            arr = numpy_of(values)
+            if arr.shape != self.shape:
+                raise ShapeError(f"assign: the {self.kind()} has shape {self.shape}, the values {arr.shape}")
+            if arr.dtype.kind not in "fiub" or (self.a.dtype == CBP_I64 and arr.dtype.kind == "f"):
+                raise DTypeError(f"assign: can't write {arr.dtype} data into a {self.dtype} {self.kind()}")
+            new = from_numpy(arr, self.a.dtype)
+        try:
+            assign_array(self.a, new)
+        finally:
+            cbp_array_drop(new)
+
+    cdef str kind(self):
+        return type(self).__name__.lower()
+
+
+cdef int assign_array(cbp_array *to, cbp_array *values) except -1:
+    """Write the values of another array of that shape and dtype."""
+    cdef cbp_op op
+    clear(&op, CBP_OP_copy)
+    return run_in_place(&op, &values, 1, &to, 1, "assign" + caller_place(0))
+
+
+cdef cbp_array *assignable(State s, Tensor value) except NULL:
+    """The values that s takes from a tensor, in its dtype."""
+    if not same_shape(s.a, value.a):
+        raise ShapeError(f"assign: the {s.kind()} has shape {s.shape}, the values {value.shape}")
+    if value.a.dtype == s.a.dtype:
+        return cbp_array_hold(value.a)
+    if s.a.dtype >= CBP_I64 and value.a.dtype < CBP_I64:
+        raise DTypeError(f"assign: can't write {value.dtype} data into a {s.dtype} {s.kind()}; use astype")
+    return cbp_array_hold((<Tensor>raw_cast(value, DTYPES[s.a.dtype])).a)
+
+
+cdef int take_value(State s, Tensor value) except -1:
+    if s.a.mutable:
+        raise TypeError(f"this {type(s).__name__} has its value; write another with assign")
+    cbp_array_drop(s.a)
+    s.a = cbp_array_hold(value.a)
+    s.a.mutable = 1
+    return 0
+
+
+@cython.binding(False)
+cdef class Parameter(State):
     """A tensor that is trained: a leaf that optimizers change in place, with a version counter.
 
     Parameters
@@ -47,41 +137,8 @@ cdef class Parameter(Tensor):
     """
 
     def __init__(self, data, *, requires_grad=True):
-        cdef Tensor value
-        if self.a.mutable:
-            raise TypeError("this Parameter has its value; write another with assign")
-        value = tensor(data)
+        cdef Tensor value = tensor(data)
         if value.a.dtype > CBP_F64:
             raise DTypeError(f"a Parameter is float32 or float64, not {value.dtype}")
-        cbp_array_drop(self.a)
-        self.a = cbp_array_hold(value.a)
-        self.a.mutable = 1
+        take_value(self, value)
         self.requires_grad = requires_grad
-
-    def __dealloc__(self):
-        if self.a != NULL and self.a.version > 0 and self.a.refs == 1:
-            writers.pop(<size_t>self.a, None)
-
-    @property
-    def version(self):
-        """How many times the values were written in place."""
-        return cbp_array_version(self.a)
-
-    def assign(self, values):
-        """Write new values of the same shape in place; the version goes up by one.
-
-        Raises
-        ------
-        ShapeError
-            The shapes differ.  Nothing was written then.
-        """
-        cdef cbp_array *new
-        arr = numpy_of(values)
-        if arr.shape != self.shape:
-            raise ShapeError(f"assign: the parameter has shape {self.shape}, the values {arr.shape}")
-        if arr.dtype.kind not in "fiub":
-            raise DTypeError(f"assign: can't write {arr.dtype} data into a {self.dtype} parameter")
-        new = from_numpy(arr, self.a.dtype)
-        memcpy(self.a.data, new.data, self.nbytes)
-        cbp_array_drop(new)
-        note_write(self.a, "assign" + caller_place(0))

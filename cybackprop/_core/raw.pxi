@@ -183,6 +183,15 @@ def raw_one_hot(Tensor index, Py_ssize_t classes, dtype):
     return wrap(run_one(&op, index.a))
 
 
+def raw_count(Tensor index, int64_t ignore, dtype):
+    """How many indices are not `ignore`: shape (), in dtype."""
+    cdef cbp_op op
+    clear(&op, CBP_OP_count)
+    op.a[0] = ignore
+    op.dtype = dtype_code(dtype)
+    return wrap(run_one(&op, index.a))
+
+
 # ---- selection, integers, bools
 
 def raw_where(Tensor c, Tensor a, Tensor b):

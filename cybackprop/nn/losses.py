@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cybackprop._core import engine
 from cybackprop._core.engine import Tensor, apply, as_operands, tensor
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.elementwise import functions
@@ -102,10 +103,11 @@ def cross_entropy(logits, target, *, weight=None, ignore_index=-100, label_smoot
 
 def _classes(logits, goal, weight, ignore_index, label_smoothing, reduction):
     rows = apply(softmax_cross_entropy, (logits,), {"target": goal, "ignore_index": ignore_index})
-    ignored = goal == ignore_index
-    plain = weight is None and not label_smoothing
-    if plain and not ignored.numpy().any():
+    if weight is None and not label_smoothing:       # ignored rows are 0 already
+        if reduction == "mean":
+            return sum(rows) / engine.raw_count(goal, ignore_index, logits.dtype)
         return _reduce(rows, reduction, "cross_entropy")
+    ignored = goal == ignore_index
     safe = where(ignored, 0, goal)
     share = tensor(np.ones(goal.shape), logits.dtype) if weight is None else take(weight, safe)
     share = where(ignored, 0, share)
