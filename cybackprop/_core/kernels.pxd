@@ -146,7 +146,8 @@ cdef extern from "walk.h" nogil:
 cdef extern from "op.h" nogil:
     ctypedef enum cbp_op_kind:
         CBP_OP_unary, CBP_OP_unary_vjp, CBP_OP_binary, CBP_OP_binary_vjp, CBP_OP_copy, CBP_OP_reshape, CBP_OP_fill,
-        CBP_OP_count, CBP_OP_where, CBP_OP_compare_i64, CBP_OP_logic, CBP_OP_logic_not, CBP_OP_cast, CBP_OP_reduce, CBP_OP_sum_to,
+        CBP_OP_count, CBP_OP_where, CBP_OP_compare_i64, CBP_OP_logic,
+        CBP_OP_logic_not, CBP_OP_cast, CBP_OP_reduce, CBP_OP_sum_to,
         CBP_OP_argmax, CBP_OP_transpose, CBP_OP_broadcast_to, CBP_OP_slice, CBP_OP_unslice, CBP_OP_concatenate,
         CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul, CBP_OP_dense,
         CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce, CBP_OP_ce_vjp,
