@@ -8,7 +8,10 @@
 
 #include "store.h"
 
-enum { CBP_OP_ATTRS = 1 + 3 * CBP_MAX_DIMS };
+enum {
+    CBP_OP_ATTRS = 1 + 3 * CBP_MAX_DIMS,
+    CBP_OP_FEW = 16                    /* inputs, or outputs, of an operation that asks for scratch */
+};
 
 typedef enum {
 #define CBP_OP(name, ...) CBP_OP_##name,

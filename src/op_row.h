@@ -71,3 +71,18 @@ RUN(count)
     else *(double *)out[0]->data = (double)n;
     return CBP_OK;
 }
+
+RUN(guard)
+{
+    QUIET;
+    const void *x = in[0]->data;
+    double v = 0;
+    switch (in[0]->dtype) {
+    case CBP_F32: v = *(const float *)x; break;
+    case CBP_F64: v = *(const double *)x; break;
+    case CBP_I64: v = (double)*(const int64_t *)x; break;
+    default: v = *(const uint8_t *)x;
+    }
+    if (op->flags & 1) return (v != 0) == (op->p[0] != 0) ? CBP_OK : CBP_GUARD;
+    return v == op->p[0] || (v != v && op->p[0] != op->p[0]) ? CBP_OK : CBP_GUARD;
+}

@@ -84,11 +84,11 @@ static void reduce_axes(const cbp_array *x, int64_t marked, int maximum, void *y
 
 static int64_t marked_of(OP op, cbp_array *const *in)
 {
-    const cbp_array *x = in[0], *goal = in[1];
+    const cbp_array *x = in[0];
     if (op->kind == CBP_OP_reduce) return op->a[0];
     int64_t marked = 0;
-    for (int i = 0, extra = x->ndim - goal->ndim; i < x->ndim; i++)
-        if (i < extra || (goal->shape[i - extra] == 1 && x->shape[i] != 1)) marked |= (int64_t)1 << i;
+    for (int i = 0, extra = x->ndim - (int)op->a[0]; i < x->ndim; i++)
+        if (i < extra || (op->a[1 + i - extra] == 1 && x->shape[i] != 1)) marked |= (int64_t)1 << i;
     return marked;
 }
 

@@ -11,7 +11,6 @@ SHAPE(same) { UNUSED; like(out[0], in[0]); return CBP_OK; }
 SHAPE(like_g) { UNUSED; like(out[0], in[1]); return CBP_OK; }
 SHAPE(like_y) { UNUSED; like(out[0], in[3]); return CBP_OK; }
 SHAPE(count) { UNUSED; cbp_op_set_shape(out[0], op->dtype, 0, NULL); return CBP_OK; }
-SHAPE(second) { UNUSED; like(out[0], in[1]); return CBP_OK; }
 SHAPE(cast) { UNUSED; cbp_op_set_shape(out[0], op->dtype, in[0]->ndim, in[0]->shape); return CBP_OK; }
 
 /* NumPy's rule; op->dtype is that of the result */

@@ -15,6 +15,7 @@ typedef struct cbp_array {
     int32_t pins;                    /* views and exports that hold the address: while > 0 the data may not move */
     uint8_t dtype, ndim, is_view;    /* is_view: base is an array seen in another shape, not a store */
     uint8_t mutable;                 /* a Parameter's: whoever must not see it change copies */
+    uint8_t recorded;                /* references that a recording has: 0 or 1 */
     uint8_t head_class, data_class;  /* size classes of the two blocks; small data lies in the head's block */
     ptrdiff_t shape[CBP_MAX_DIMS];
 } cbp_array;

@@ -41,9 +41,13 @@ cdef Tensor own_value(Tensor x):
         a = a.base
     if not a.mutable:
         return x
-    a = like(x.a)
-    memcpy(a.data, x.a.data, x.a.size * cbp_itemsize(<cbp_dtype>a.dtype))
-    return linked(a, x.record)
+    return linked(copied(x.a), x.record)
+
+
+cdef cbp_array *copied(cbp_array *a) except NULL:
+    cdef cbp_op op
+    clear(&op, CBP_OP_copy)
+    return run_one(&op, a)
 
 
 cdef int shape_of(object shape, Py_ssize_t *out) except -1:
@@ -89,9 +93,12 @@ cdef object numpy_of(object data):
     if isinstance(data, np.ndarray):
         return data
     try:
-        return np.asarray(data)
+        arr = np.asarray(data)
     except ValueError as error:
         raise ShapeError(f"tensor: the nested lists do not form an array ({error})") from None
+    if recording():
+        (<Recorder>cbp_recorder).same_data(data, arr)
+    return arr
 
 
 cdef cbp_array *from_numpy(object arr, int code) except NULL:
@@ -99,6 +106,7 @@ cdef cbp_array *from_numpy(object arr, int code) except NULL:
     cdef Py_buffer view
     cdef Py_ssize_t shape[8]
     cdef cbp_array *a
+    source = arr
     if code == CBP_I64 and arr.dtype.kind == "u" and arr.dtype.itemsize == 8 and arr.size and arr.max() >> 63:
         raise DTypeError("uint64 values of 2**63 and more do not fit into an int64 tensor")
     arr = np.asarray(arr, dtype=DTYPES[code], order="C")
@@ -111,6 +119,12 @@ cdef cbp_array *from_numpy(object arr, int code) except NULL:
         raise
     memcpy(a.data, view.buf, view.len)
     PyBuffer_Release(&view)
+    if recording():
+        try:
+            (<Recorder>cbp_recorder).from_host(source, a)
+        except BaseException:
+            cbp_array_drop(a)
+            raise
     return a
 
 
@@ -179,6 +193,10 @@ def tensor(data, dtype=None, *, requires_grad=False):
     """
     cdef Tensor t
     cdef int code
+    if isinstance(data, Tensor):
+        t = wrap(copied((<Tensor>data).a)) if dtype is None else <Tensor>raw_cast(<Tensor>data, dtype)
+        t.requires_grad = requires_grad
+        return t
     arr = numpy_of(data)
     if dtype is not None:
         code = dtype_code(dtype)

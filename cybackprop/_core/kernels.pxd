@@ -5,7 +5,7 @@ cdef extern from "cbp.h" nogil:
     ctypedef enum cbp_dtype:
         CBP_F32, CBP_F64, CBP_I64, CBP_BOOL
     ctypedef enum cbp_status:
-        CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE
+        CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE, CBP_GUARD
     ctypedef enum cbp_layout:
         CBP_NN, CBP_NT, CBP_TN
     enum:
@@ -124,6 +124,7 @@ cdef extern from "store.h" nogil:
         uint8_t ndim
         uint8_t is_view
         uint8_t mutable
+        uint8_t recorded
         Py_ssize_t shape[8]
     cbp_array *cbp_array_new(cbp_dtype dtype, int ndim, const Py_ssize_t *shape) noexcept
     cbp_array *cbp_array_view(cbp_array *base, int ndim, const Py_ssize_t *shape) noexcept
@@ -151,7 +152,8 @@ cdef extern from "op.h" nogil:
         CBP_OP_argmax, CBP_OP_transpose, CBP_OP_broadcast_to, CBP_OP_slice, CBP_OP_unslice, CBP_OP_concatenate,
         CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul, CBP_OP_dense,
         CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce, CBP_OP_ce_vjp,
-        CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_N_OPS
+        CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_OP_guard,
+        CBP_N_OPS
     ctypedef struct cbp_op:
         int32_t kind, row, prev, flags, dtype
         double p[2]
@@ -165,6 +167,43 @@ cdef extern from "op.h" nogil:
         size_t (*scratch)(const cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs) noexcept nogil
         int n_out
     const cbp_op_info cbp_op_infos[]
+
+cdef extern from "program.h" nogil:
+    ctypedef enum cbp_place:
+        CBP_TEMP, CBP_INPUT, CBP_OUTPUT, CBP_CONST, CBP_STATE
+    ctypedef struct cbp_value:
+        uint8_t place, dtype, ndim
+        int32_t of
+        int32_t made, used
+        cbp_array *held
+        Py_ssize_t shape[8]
+        Py_ssize_t size, offset
+    ctypedef struct cbp_instr:
+        cbp_op op
+        int32_t n_in, n_out, line, segment
+        uint8_t writes
+    ctypedef struct cbp_program:
+        cbp_value *values
+        cbp_instr *instrs
+        int32_t *args
+        int32_t n_values, n_instrs, n_args, split, forward
+        size_t slab, scratch
+    ctypedef struct cbp_frame:
+        int32_t at
+    cbp_program *cbp_program_new() noexcept
+    void cbp_program_free(cbp_program *p) noexcept
+    int32_t cbp_program_value(cbp_program *p, cbp_place place, const cbp_array *like, cbp_array *held,
+                              int32_t of) noexcept
+    int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *ins, int n_in, const int32_t *outs, int n_out,
+                          int32_t line) noexcept
+    cbp_status cbp_program_build(cbp_program *p, int fuse) noexcept
+    cbp_frame *cbp_frame_new(const cbp_program *p, int private_state) noexcept
+    void cbp_frame_free(cbp_frame *f) noexcept
+    cbp_array *cbp_frame_array(cbp_frame *f, int32_t value) noexcept
+    cbp_status cbp_frame_run(cbp_frame *f, int32_t begin, int32_t end) noexcept
+    int32_t cbp_root(const cbp_program *p, int32_t v) noexcept
+    int32_t *cbp_in(const cbp_program *p, const cbp_instr *i) noexcept
+    int32_t *cbp_out(const cbp_program *p, const cbp_instr *i) noexcept
 
 cdef extern from "move.h" nogil:
     ctypedef enum cbp_compare_op:

@@ -80,6 +80,8 @@ cdef int run_op(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, d
     if status != CBP_OK:
         for i in range(info.n_out):
             cbp_array_drop(outputs[i])
+    elif recording():
+        note(op, inputs, n_in, outputs, info.n_out)
     return status
 
 
@@ -107,6 +109,8 @@ cdef int run_in_place(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outp
     """
     cdef int i
     cbp_op_infos[op.kind].run(op, inputs, n_in, outputs, NULL)
+    if recording():
+        note(op, inputs, n_in, outputs, n_out)
     for i in range(n_out):
         if outputs[i] != NULL:
             note_write(outputs[i], what)

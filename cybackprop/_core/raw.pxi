@@ -11,8 +11,13 @@ cdef int need_float(str op, const cbp_array *x) except -1:
 cdef cbp_array *sum_to(cbp_array *x, cbp_array *goal) except NULL:
     """Sum over the axes that were broadcast from goal's shape to x's."""
     cdef cbp_op op
+    cdef int i
     clear(&op, CBP_OP_sum_to)
-    return run_one(&op, x, goal)
+    op.dtype = x.dtype
+    op.a[0] = goal.ndim
+    for i in range(goal.ndim):
+        op.a[1 + i] = goal.shape[i]
+    return run_one(&op, x)
 
 
 cdef Tensor reduce(str op_name, Tensor x, tuple axes, bint keepdims, bint maximum):

@@ -63,6 +63,8 @@ cdef class UnaryRow(Row):
         cdef const void *kp = NULL if kept == NULL else kept.data
         cdef const void *gp = dx.data if r.cot == NULL else r.cot.data
         cbp_active[dx.dtype].unary_vjp(self.place, dx.size, kp, gp, dx.data, r.p, add)
+        if recording():
+            note_unary_vjp(self, r, kept, dx, add)
         return 0
 
     def __call__(self, x, double p0=0.0, double p1=0.0):
@@ -107,9 +109,13 @@ cdef class BinaryRow(Row):
                     cbp_array_drop(d)
         return 0
 
-    cdef void vjp(self, int side, Record r, cbp_array *d, int add) noexcept:
-        cbp_walk_binary_vjp(self.place, side, r.kept[0] if self.keeps[side][0] else NULL,
-                            r.kept[1] if self.keeps[side][1] else NULL, r.out, r.cot, d, add)
+    cdef int vjp(self, int side, Record r, cbp_array *d, int add) except -1:
+        cdef cbp_array *a = r.kept[0] if self.keeps[side][0] else NULL
+        cdef cbp_array *b = r.kept[1] if self.keeps[side][1] else NULL
+        cbp_walk_binary_vjp(self.place, side, a, b, r.out, r.cot, d, add)
+        if recording():
+            note_binary_vjp(self, side, a, b, r, d, add)
+        return 0
 
     def __call__(self, a, b):
         """Apply the row."""
@@ -134,6 +140,8 @@ cdef Tensor unary(UnaryRow row, Tensor x, double p0, double p1):
     p[0] = p0
     p[1] = p1
     cbp_active[x.a.dtype].unary(row.place, x.a.size, x.a.data, y.a.data, p)
+    if recording():
+        note_unary(row.place, x.a, y.a, p)
     cdef Record r
     if x.record is not None and not cbp_no_grad:
         r = new_record(row, 1, y.a)
@@ -146,6 +154,51 @@ cdef Tensor unary(UnaryRow row, Tensor x, double p0, double p1):
             r.out = cbp_array_hold(y.a)
         y.record = r
     return y
+
+
+# ---- the same for the recorder
+
+cdef int note_unary(int row, cbp_array *x, cbp_array *y, const double *p) except -1:
+    cdef cbp_op op
+    clear(&op, CBP_OP_unary)
+    op.row = row
+    op.p[0], op.p[1] = p[0], p[1]
+    return note(&op, &x, 1, &y, 1)
+
+
+cdef int note_binary(int row, cbp_array *a, cbp_array *b, cbp_array *y) except -1:
+    cdef cbp_op op
+    cdef cbp_array *inputs[2]
+    clear(&op, CBP_OP_binary)
+    op.row = row
+    op.dtype = y.dtype
+    inputs[:] = [a, b]
+    return note(&op, inputs, 2, &y, 1)
+
+
+cdef int note_unary_vjp(UnaryRow row, Record r, cbp_array *kept, cbp_array *dx, bint add) except -1:
+    cdef cbp_op op
+    cdef cbp_array *inputs[3]
+    clear(&op, CBP_OP_unary_vjp)
+    op.row = row.place
+    op.p[0], op.p[1] = r.p[0], r.p[1]
+    inputs[0], inputs[1], inputs[2] = NULL, dx if r.cot == NULL else r.cot, dx
+    if row.keeps_x or row.keeps_y:
+        inputs[0] = kept
+    return note(&op, inputs, 3 if add else 2, &dx, 1)
+
+
+cdef int note_binary_vjp(BinaryRow row, int side, cbp_array *a, cbp_array *b, Record r, cbp_array *d,
+                         bint add) except -1:
+    cdef cbp_op op
+    cdef cbp_array *inputs[5]
+    clear(&op, CBP_OP_binary_vjp)
+    op.row = row.place
+    op.flags = side
+    inputs[0], inputs[1], inputs[2], inputs[3], inputs[4] = a, b, NULL, r.cot, d
+    if row.reads_y[side]:
+        inputs[2] = r.out
+    return note(&op, inputs, 5 if add else 4, &d, 1)
 
 
 cdef tuple met(str op, object x, object y):
@@ -180,6 +233,8 @@ cdef Tensor binary(BinaryRow row, object x, object y):
         cbp_active[a.a.dtype].binary(row.place, a.a.size, a.a.data, 1, b.a.data, 1, out.a.data)
     else:
         out = wrap(broadcast_run(row.name, a.a, b.a, a.a.dtype, cbp_active[a.a.dtype].binary, row.place))
+    if recording():
+        note_binary(row.place, a.a, b.a, out.a)
     if not cbp_no_grad and (a.record is not None or b.record is not None):
         record_binary(row, a, b, out)
     return out
@@ -216,7 +271,10 @@ cdef Tensor compare(BinaryRow row, object x, object y):
     a, b = met(row.name, x, y)
     if a.a.dtype > CBP_F64:
         return raw_compare_integers(row.name, a, b)
-    return wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary, row.place))
+    cdef Tensor out = wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary, row.place))
+    if recording():
+        note_binary(row.place, a.a, b.a, out.a)
+    return out
 
 
 cdef tuple read_parameters(str text):

@@ -104,8 +104,10 @@ cdef class Sweep:
                 raise
             edge.cot = c
             return 0
-        sum_ = edge.cot if edge.cot.refs == 1 else c if c.refs == 1 else like(c)
+        sum_ = edge.cot if exclusive(edge.cot) else c if exclusive(c) else like(c)
         cbp_active[c.dtype].binary(ADD.place, c.size, edge.cot.data, 1, c.data, 1, sum_.data)
+        if recording():
+            note_binary(ADD.place, edge.cot, c, sum_)
         if sum_ != edge.cot:
             cbp_array_drop(edge.cot)
             edge.cot = sum_
@@ -124,12 +126,11 @@ cdef class Sweep:
             return self.bin(like_)
         if edge.sweeper != <PyObject *>self:
             self.push(edge)
-            edge.cot = reuse if reuse != NULL and reuse.refs == 1 else like(like_)
-        elif edge.cot.refs == 1:
+            edge.cot = reuse if reuse != NULL and exclusive(reuse) else like(like_)
+        elif exclusive(edge.cot):
             add[0] = 1
         else:                            # shared with another record: from here on it has its own
-            fresh = like(edge.cot)
-            memcpy(fresh.data, edge.cot.data, fresh.size * cbp_itemsize(<cbp_dtype>fresh.dtype))
+            fresh = copied(edge.cot)
             cbp_array_drop(edge.cot)
             edge.cot = fresh
             add[0] = 1
@@ -229,6 +230,8 @@ cdef class Sweep:
         new = []
         for owner, g in self.results:
             t = <Tensor>owner
+            if recording():
+                (<Recorder>cbp_recorder).see_grad(t, True)
             new.append((t, g if t.grad_ is None else binary(ADD, t.grad_, g)))
         for owner, g in new:
             (<Tensor>owner).grad_ = g

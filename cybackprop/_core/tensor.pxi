@@ -75,6 +75,8 @@ cdef class Tensor:
     @property
     def grad(self):
         """The gradient that backward left here, a Tensor, or None."""
+        if recording():
+            (<Recorder>cbp_recorder).see_grad(self, True)
         return self.grad_
 
     @grad.setter
@@ -86,11 +88,13 @@ cdef class Tensor:
             if value.shape != self.shape:
                 raise ShapeError(f"grad has shape {value.shape}, the tensor {self.shape}")
             value = own_value(value)
+        if recording():
+            (<Recorder>cbp_recorder).see_grad(self, False)
         self.grad_ = value
 
     @grad.deleter
     def grad(self):
-        self.grad_ = None
+        self.grad = None
 
     @property
     def requires_grad(self):
@@ -131,15 +135,10 @@ cdef class Tensor:
 
     def item(self):
         """The value of a tensor with one element, as a Python number."""
+        refuse_value("item")
         if self.a.size != 1:
             raise ShapeError(f"item: the tensor has shape {self.shape}; only one element makes a number")
-        if self.a.dtype == CBP_F32:
-            return (<float *>self.a.data)[0]
-        if self.a.dtype == CBP_F64:
-            return (<double *>self.a.data)[0]
-        if self.a.dtype == CBP_I64:
-            return (<int64_t *>self.a.data)[0]
-        return bool((<uint8_t *>self.a.data)[0])
+        return number_in(self.a)
 
     def tolist(self):
         """The values as nested lists."""
@@ -154,7 +153,10 @@ cdef class Tensor:
     def __bool__(self):
         if self.a.size != 1:
             raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous")
-        return bool(self.item())
+        cdef bint truth = number_in(self.a)
+        if recording():                  # a program takes this branch again only if the truth is the same
+            (<Recorder>cbp_recorder).guard(self.a, truth, 1)
+        return truth
 
     def __index__(self):
         if self.a.dtype < CBP_I64 or self.a.ndim != 0:
@@ -174,12 +176,15 @@ cdef class Tensor:
     def __getbuffer__(self, Py_buffer *view, int flags):
         if flags & PyBUF_WRITABLE:
             raise BufferError("a tensor's memory is read-only; copy it with np.array(t)")
+        refuse_value("numpy")
         fill_view(view, self, self.a, flags)
 
     def __releasebuffer__(self, Py_buffer *view):
         release_view(view)
 
     def __repr__(self):
+        if recording():
+            return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype}, being recorded)"
         text = np.array2string(np.asarray(self), separator=", ", prefix=type(self).__name__ + "(", threshold=60)
         note = "" if self.record is None or type(self) is Parameter else (
             ", requires_grad=True" if self.record.row is leaf_row else f", op={self.record.row.name}")
@@ -276,6 +281,17 @@ cdef class Tensor:
     def __gt__(self, other): return compare(GREATER, self, other)
     def __ge__(self, other): return compare(GREATER_EQUAL, self, other)
     def __getitem__(self, key): return operators["getitem"](self, key)
+
+
+cdef object number_in(const cbp_array *a):
+    """The only element as a Python number."""
+    if a.dtype == CBP_F32:
+        return (<float *>a.data)[0]
+    if a.dtype == CBP_F64:
+        return (<double *>a.data)[0]
+    if a.dtype == CBP_I64:
+        return (<int64_t *>a.data)[0]
+    return bool((<uint8_t *>a.data)[0])
 
 
 ctypedef struct export:                  # what one buffer export holds

@@ -59,6 +59,8 @@ def update(str row, list groups, dict steps, dict new_steps):
         if len(moments) != cbp_optim_rows[place].moments or len(hyper) > 16:
             raise ValueError(f"{row}: {cbp_optim_rows[place].moments} moments wanted, {len(moments)} given")
         for p in parameters:
+            if recording():
+                (<Recorder>cbp_recorder).see_grad(p, True)
             g = p.grad_
             if g is None or g.a.dtype != p.a.dtype or not same_shape(g.a, p.a):
                 raise ShapeError(f"{row}: the gradient of a parameter of shape {p.shape} is missing or does not fit")

@@ -1,0 +1,307 @@
+# The recorder: an eager run as instructions of a program (src/program.h).
+#
+# Whoever runs a kernel tells it afterwards: which operation, which arrays it read, which it wrote.  Arrays become values:
+# one that was written in place is a new value from then on.  An array that nobody wrote while recording is a state where
+# it is mutable, an input where the caller can find it again, else a constant.
+
+cdef int n_recording = 0                 # threads that record: one look at this where nobody does
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    static __declspec(thread) PyObject *cbp_recorder = NULL;
+    #else
+    static _Thread_local PyObject *cbp_recorder = NULL;
+    #endif
+    """
+    PyObject *cbp_recorder
+
+
+cdef inline bint recording() noexcept:
+    return n_recording > 0 and cbp_recorder != NULL
+
+
+cdef inline bint exclusive(const cbp_array *a) noexcept:
+    """Whether one holder has it, so that it may be overwritten."""
+    return a.refs == 1 + a.recorded
+
+
+cdef int note(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, int n_out) except -1:
+    return (<Recorder>cbp_recorder).emit(op, inputs, n_in, outputs, n_out)
+
+
+cdef int refuse_value(str what) except -1:
+    """Python may not see values while they are recorded: it would take this run's for every run's."""
+    if recording():
+        raise TapeError(f"{what}: a program is being recorded, and the number would be the same in every later run; "
+                        "return the tensor and read it outside, or compute with tensors (where, maximum, ...)")
+    return 0
+
+
+@cython.final
+@cython.binding(False)
+cdef class Recorder:
+    """Writes down what one thread runs, from `start` to `stop`."""
+    cdef cbp_program *p
+    cdef dict ids                        # address of an array -> its value
+    cdef cbp_array **held                # arrays that were made meanwhile, counted: their addresses stay theirs
+    cdef Py_ssize_t n_held, room
+    cdef readonly list lines             # where instructions came from, as text
+    cdef dict line_numbers
+    cdef dict origins                    # id of a NumPy array -> (the array, leaf of the arguments)
+    cdef dict host                       # address -> the NumPy array that was copied there
+    cdef readonly dict sources           # input value -> ("arg", leaf) or ("grad", tensor) or ("path", ...)
+    cdef dict host_inputs                # (leaf, dtype) -> input value
+    cdef readonly dict grads             # id of a tensor -> [tensor, its grad before, read before written]
+    cdef int segment
+    cdef int before                      # cbp_no_grad when it began
+
+    def __cinit__(self):
+        self.p = cbp_program_new()
+        if self.p == NULL:
+            raise MemoryError
+        self.ids, self.lines, self.line_numbers, self.origins = {}, [], {}, {}
+        self.host, self.sources, self.host_inputs, self.grads = {}, {}, {}, {}
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n_held):
+            self.held[i].recorded = 0
+            cbp_array_drop(self.held[i])
+        free(self.held)
+        cbp_program_free(self.p)
+
+    cdef int hold(self, cbp_array *a) except -1:
+        cdef cbp_array **bigger
+        if a.recorded:
+            return 0
+        if self.n_held == self.room:
+            bigger = <cbp_array **>realloc(self.held, (2 * self.room + 64) * sizeof(cbp_array *))
+            if bigger == NULL:
+                raise MemoryError
+            self.held = bigger
+            self.room = 2 * self.room + 64
+        self.held[self.n_held] = cbp_array_hold(a)
+        self.n_held += 1
+        a.recorded = 1
+        return 0
+
+    cdef int32_t new_value(self, cbp_place place, cbp_array *like_, cbp_array *held, int32_t of) except -1:
+        cdef int32_t v = cbp_program_value(self.p, place, like_, held, of)
+        if v < 0:
+            raise MemoryError
+        return v
+
+    cdef int32_t id_of(self, cbp_array *a) except -1:
+        """The value that an array holds now."""
+        cdef int32_t v
+        known = self.ids.get(<size_t>a)
+        if known is not None:
+            return known
+        if a.is_view:
+            v = self.new_value(CBP_TEMP, a, NULL, self.id_of(a.base))
+            if not root_of(a).mutable:   # a state's memory is another value after each write
+                self.hold(a)
+                self.ids[<size_t>a] = v
+            return v
+        v = self.new_value(CBP_STATE if a.mutable else CBP_CONST, a, a, -1)
+        self.ids[<size_t>a] = v
+        return v
+
+    cdef int32_t define(self, cbp_array *a) except -1:
+        """A new value for an array that is written."""
+        cdef int32_t v
+        if a.mutable:
+            v = self.new_value(CBP_STATE, a, a, self.id_of(a))
+        else:
+            self.hold(a)
+            v = self.new_value(CBP_TEMP, a, NULL, -1)
+        self.ids[<size_t>a] = v
+        return v
+
+    cdef int emit(self, cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, int n_out) except -1:
+        cdef int32_t *v = <int32_t *>malloc((n_in + n_out + 1) * sizeof(int32_t))
+        cdef int i
+        if v == NULL:
+            raise MemoryError
+        try:
+            for i in range(n_in):
+                v[i] = -1 if inputs[i] == NULL else self.id_of(inputs[i])
+            for i in range(n_out):
+                v[n_in + i] = -1 if outputs[i] == NULL else self.define(outputs[i])
+            self.append(op, v, n_in, v + n_in, n_out)
+        finally:
+            free(v)
+        return 0
+
+    cdef int append(self, cbp_op *op, int32_t *ins, int n_in, int32_t *outs, int n_out) except -1:
+        if cbp_program_instr(self.p, op, ins, n_in, outs, n_out, self.line()):
+            raise MemoryError
+        self.p.instrs[self.p.n_instrs - 1].segment = self.segment
+        return 0
+
+    cdef int32_t line(self) except -2:
+        place = caller_place(0)[4:]
+        number = self.line_numbers.get(place)
+        if number is None:
+            number = self.line_numbers[place] = len(self.lines)
+            self.lines.append(place)
+        return number
+
+    # ---- where values come from
+
+    cdef int32_t input(self, cbp_array *a, object source) except -1:
+        """An array that the caller brings at each run."""
+        cdef int32_t v = self.new_value(CBP_INPUT, a, NULL, -1)
+        self.hold(a)
+        self.ids[<size_t>a] = v
+        self.sources[v] = source
+        return v
+
+    cdef int from_host(self, object arr, cbp_array *a) except -1:
+        """A NumPy array was copied into a."""
+        cdef int32_t v
+        origin = self.origins.get(id(arr))
+        if origin is None:
+            base = arr.base
+            while base is not None:
+                if id(base) in self.origins and isinstance(base, np.ndarray):
+                    raise TapeError("a program is being recorded, and NumPy made a view of one of its arguments, whose "
+                                    "place later runs would not know; make it a tensor first (cb.tensor(x)[...])")
+                base = getattr(base, "base", None)
+            self.hold(a)
+            self.host[<size_t>a] = arr
+            return 0
+        key = (origin[1], a.dtype)
+        if key in self.host_inputs:
+            self.hold(a)
+            self.ids[<size_t>a] = self.host_inputs[key]
+        else:
+            v = self.input(a, ("arg", origin[1], arr))
+            self.host_inputs[key] = v
+        return 0
+
+    cdef int same_data(self, object data, object arr) except -1:
+        """arr was made of data, a list say, that may be an argument."""
+        if id(data) in self.origins:
+            self.origins[id(arr)] = (arr, self.origins[id(data)][1])
+        return 0
+
+    cdef int see_grad(self, Tensor t, bint read) except -1:
+        """t.grad is about to be read, or written."""
+        if id(t) in self.grads:
+            return 0
+        self.grads[id(t)] = [t, t.grad_, read]
+        if read and t.grad_ is not None and <size_t>(<Tensor>t.grad_).a not in self.ids:
+            self.input((<Tensor>t.grad_).a, ("grad", t))
+        return 0
+
+    cdef int guard(self, cbp_array *a, double value, int flags) except -1:
+        """A later run may go on only if the number in a is this one."""
+        cdef cbp_op op
+        clear(&op, CBP_OP_guard)
+        op.flags = flags
+        op.p[0] = value
+        return self.emit(&op, &a, 1, NULL, 0)
+
+    # ---- for the one who records
+
+    def start(self, leaves):
+        """Record what this thread runs; leaves: the arguments that are arrays."""
+        global n_recording, cbp_recorder
+        for i, leaf in enumerate(leaves):
+            if isinstance(leaf, Tensor):
+                if not (<Tensor>leaf).a.mutable and <size_t>(<Tensor>leaf).a not in self.ids:
+                    self.input((<Tensor>leaf).a, ("arg", i, leaf))
+            elif leaf is not None:
+                self.origins[id(leaf)] = (leaf, i)
+        if cbp_recorder != NULL:
+            raise TapeError("a program is being recorded already")
+        self.before = cbp_no_grad
+        cbp_recorder = <PyObject *>self
+        n_recording += 1
+
+    # ---- at the end
+
+    cdef int32_t result(self, cbp_array *a) except -1:
+        """A value that the caller gets after each run, in memory that it brings."""
+        cdef cbp_op op
+        cdef int32_t v = self.id_of(a), out = self.new_value(CBP_OUTPUT, a, NULL, -1)
+        clear(&op, CBP_OP_copy)
+        self.append(&op, &v, 1, &out, 1)
+        return out
+
+    def known(self, Tensor t):
+        """Whether the run made, read or was given this tensor's value."""
+        return <size_t>t.a in self.ids
+
+    def made(self, Tensor t):
+        """Whether the run made this tensor's value."""
+        v = self.ids.get(<size_t>t.a)
+        return v is not None and self.p.values[<int32_t>v].place == CBP_TEMP
+
+    def survivors(self, wanted):
+        """Lines of the values that somebody outside still holds, apart from the tensors in `wanted`."""
+        cdef Py_ssize_t i
+        cdef int64_t more
+        cdef cbp_array *a
+        expected = {}
+        for t in wanted:
+            expected[<size_t>(<Tensor>t).a] = expected.get(<size_t>(<Tensor>t).a, 0) + 1
+        for i in range(self.n_held):
+            if self.held[i].is_view:
+                base = <size_t>self.held[i].base
+                expected[base] = expected.get(base, 0) + 1
+        found = []
+        for i in range(self.n_held):
+            a = self.held[i]
+            more = a.refs - 1 - expected.get(<size_t>a, 0)
+            if more > 0 and self.p.values[<int32_t>self.ids[<size_t>a]].place == CBP_TEMP:
+                found.append(self.line_of(self.ids[<size_t>a]))
+        return found
+
+    cdef str line_of(self, int32_t v):
+        """op at file:line of the instruction that made a value."""
+        cdef int32_t i, k
+        for i in range(self.p.n_instrs):
+            for k in range(self.p.instrs[i].n_out):
+                if cbp_out(self.p, &self.p.instrs[i])[k] == v:
+                    return describe(self.p, i, self.lines)
+        return "a value"
+
+    def stop(self):
+        """Stop recording."""
+        global n_recording, cbp_recorder
+        if cbp_recorder == <PyObject *>self:
+            cbp_recorder = NULL
+            n_recording -= 1
+
+
+cdef cbp_array *root_of(cbp_array *a) noexcept:
+    while a.is_view:
+        a = a.base
+    return a
+
+
+cdef str describe(cbp_program *p, int32_t i, list lines):
+    """What instruction i is and where it came from: "tanh at train.py:12"."""
+    cdef cbp_instr *x = &p.instrs[i]
+    name = op_name(&x.op)
+    return name if x.line < 0 or not lines[x.line] else f"{name} at {lines[x.line]}"
+
+
+cdef str op_name(const cbp_op *op):
+    kind = cbp_op_infos[op.kind].name.decode()
+    if op.kind == CBP_OP_unary:
+        return cbp_unary_rows[op.row].name.decode()
+    if op.kind == CBP_OP_unary_vjp:
+        return cbp_unary_rows[op.row].name.decode() + "_vjp"
+    if op.kind == CBP_OP_binary:
+        return cbp_binary_rows[op.row].name.decode()
+    if op.kind == CBP_OP_binary_vjp:
+        return cbp_binary_rows[op.row].name.decode() + ("_vjp_b" if op.flags & 1 else "_vjp_a")
+    return kind
+
+
+def is_recording():
+    """Whether this thread's operations are being recorded into a program."""
+    return recording()

@@ -1,0 +1,344 @@
+/* plan.c: from the recorded order of a program to the one that runs: what is dead goes, what writes state comes last,
+ * what must be undone if an instruction refuses gets a shadow, and every value gets its place in one slab.
+ */
+#include "plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINE = 64 };
+
+
+/* Drop the instructions that `keep` has no mark for. */
+static void compact(cbp_program *p, const uint8_t *keep)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < p->n_instrs; i++)
+        if (keep[i]) p->instrs[n++] = p->instrs[i];
+    p->n_instrs = n;
+}
+
+/* Every use of value v becomes one of to[v]; several renamings in a row are followed. */
+static void rename_all(cbp_program *p, int32_t *to)
+{
+    for (int32_t v = 0; v < p->n_values; v++)
+        while (to[v] != to[to[v]]) to[v] = to[to[v]];
+    for (int32_t i = 0; i < p->n_args; i++)
+        if (p->args[i] >= 0) p->args[i] = to[p->args[i]];
+    for (int32_t v = 0; v < p->n_values; v++)
+        if (p->values[v].of >= 0) p->values[v].of = to[p->values[v].of];
+}
+
+/* ---- what nobody needs ---- */
+
+cbp_status cbp_drop_dead(cbp_program *p)
+{
+    uint8_t *needed = calloc((size_t)p->n_values + 1, 1), *keep = calloc((size_t)p->n_instrs + 1, 1);
+    if (!needed || !keep) return free(needed), free(keep), CBP_NOMEM;
+    for (int32_t i = p->n_instrs - 1; i >= 0; i--) {
+        const cbp_instr *x = &p->instrs[i];
+        int wanted = x->writes || x->op.kind == CBP_OP_guard;
+        for (int32_t k = 0; k < x->n_out; k++) {
+            const int32_t o = cbp_out(p, x)[k];
+            if (o < 0) continue;
+            if (needed[o] || p->values[o].place == CBP_OUTPUT) wanted = 1;
+            else if (cbp_optional(&x->op, k) && p->values[o].place == CBP_TEMP) cbp_out(p, x)[k] = -1;
+        }
+        keep[i] = (uint8_t)wanted;
+        for (int32_t k = 0; wanted && k < x->n_in; k++)
+            for (int32_t v = cbp_in(p, x)[k]; v >= 0; v = p->values[v].of) needed[v] = 1;
+    }
+    compact(p, keep);
+    return free(needed), free(keep), CBP_OK;
+}
+
+/* Which outputs a kernel leaves out when asked to. */
+int cbp_optional(const cbp_op *op, int k)
+{
+    if (op->kind == CBP_OP_dense || op->kind == CBP_OP_ce) return k > 0;
+    return op->kind == CBP_OP_dense_vjp && (k > 0 || op->row < 0);
+}
+
+/* ---- copies that nobody can tell from the original ---- */
+
+/* A result that is made for it alone is written straight into the caller's memory. */
+static int made_for_it(const cbp_program *p, const cbp_instr *copy, int32_t v)
+{
+    if (p->values[v].place != CBP_TEMP || p->values[v].of >= 0) return 0;
+    for (int32_t w = 0; w < p->n_values; w++)
+        if (p->values[w].of == v) return 0;
+    for (int32_t i = 0; i < p->n_instrs; i++)         /* made in this segment, so that the caller's memory is there */
+        for (int32_t k = 0; k < p->instrs[i].n_out; k++)
+            if (cbp_out(p, &p->instrs[i])[k] == v) return p->instrs[i].segment == copy->segment;
+    return 0;
+}
+
+cbp_status cbp_drop_copies(cbp_program *p)
+{
+    uint8_t *keep = malloc((size_t)p->n_instrs + 1);
+    int32_t *now = malloc(((size_t)p->n_values + 1) * sizeof *now);
+    if (!keep || !now) return free(keep), free(now), CBP_NOMEM;
+    for (int32_t v = 0; v < p->n_values; v++) now[v] = v;
+    for (int turn = 0; turn < 2; turn++) {
+        for (int32_t i = 0; i < p->n_instrs; i++) {
+            const cbp_instr *x = &p->instrs[i];
+            keep[i] = 1;
+            if (x->op.kind != CBP_OP_copy || x->n_out != 1) continue;
+            const int32_t from = cbp_in(p, x)[0], to = cbp_out(p, x)[0];
+            const int inner = p->values[to].place == CBP_TEMP && p->values[cbp_root(p, from)].place != CBP_STATE;
+            if (turn == 0 && inner) keep[i] = 0, now[to] = from;
+            if (turn == 1 && p->values[to].place == CBP_OUTPUT && now[from] == from && made_for_it(p, x, from))
+                keep[i] = 0, now[from] = to;
+        }
+        rename_all(p, now);
+        compact(p, keep);
+    }
+    return free(keep), free(now), CBP_OK;
+}
+
+/* ---- state is written last ---- */
+
+/* Instructions that do not depend on a write go before those that do; both keep their order, segment by segment. */
+static cbp_status writes_last(cbp_program *p)
+{
+    uint8_t *later = calloc((size_t)p->n_values + 1, 1), *second = calloc((size_t)p->n_instrs + 1, 1);
+    cbp_instr *sorted = malloc(((size_t)p->n_instrs + 1) * sizeof *sorted);
+    if (!later || !second || !sorted) return free(later), free(second), free(sorted), CBP_NOMEM;
+    int32_t n = 0, segments = 0;
+    for (int32_t i = 0; i < p->n_instrs; i++) {
+        const cbp_instr *x = &p->instrs[i];
+        second[i] = x->writes;
+        for (int32_t k = 0; k < x->n_in; k++)
+            for (int32_t v = cbp_in(p, x)[k]; v >= 0; v = p->values[v].of) second[i] |= later[v];
+        for (int32_t k = 0; second[i] && k < x->n_out; k++)
+            if (cbp_out(p, x)[k] >= 0) later[cbp_out(p, x)[k]] = 1;
+        if (x->segment >= segments) segments = x->segment + 1;
+    }
+    for (int32_t s = 0; s < segments; s++)
+        for (int turn = 0; turn < 2; turn++)
+            for (int32_t i = 0; i < p->n_instrs; i++)
+                if (p->instrs[i].segment == s && second[i] == turn) sorted[n++] = p->instrs[i];
+    memcpy(p->instrs, sorted, (size_t)n * sizeof *sorted);
+    return free(later), free(second), free(sorted), CBP_OK;
+}
+
+static int32_t first_write(const cbp_program *p)
+{
+    int32_t i = 0;
+    while (i < p->n_instrs && !p->instrs[i].writes) i++;
+    return i;
+}
+
+/* Move the last instruction to place `at`. */
+static void move_last(cbp_program *p, int32_t at)
+{
+    const cbp_instr x = p->instrs[p->n_instrs - 1];
+    memmove(&p->instrs[at + 1], &p->instrs[at], (size_t)(p->n_instrs - 1 - at) * sizeof x);
+    p->instrs[at] = x;
+}
+
+static int copy_at(cbp_program *p, int32_t at, int32_t from, int32_t to, int segment)
+{
+    cbp_op op;
+    memset(&op, 0, sizeof op);
+    op.kind = CBP_OP_copy, op.row = op.prev = -1;
+    if (cbp_program_instr(p, &op, &from, 1, &to, 1, -1)) return -1;
+    p->instrs[p->n_instrs - 1].segment = segment;
+    move_last(p, at);
+    return 0;
+}
+
+/* A state that is written before the last instruction that may refuse is written in the slab; its place gets the
+ * values at the end. */
+static cbp_status shadow(cbp_program *p, int32_t state, int32_t at)
+{
+    const cbp_value *v = &p->values[state];
+    cbp_array like;
+    cbp_op_set_shape(&like, v->dtype, v->ndim, v->shape);
+    const int32_t twin = cbp_program_value(p, CBP_TEMP, &like, NULL, -1);
+    int32_t last = -1;
+    if (twin < 0) return CBP_NOMEM;
+    for (int32_t w = 0; w < twin; w++) {
+        if (w == state || p->values[w].place != CBP_STATE || cbp_root(p, w) != state) continue;
+        last = w;                                      /* versions are numbered in order */
+    }
+    for (int32_t w = 0; w < twin; w++) {
+        cbp_value *x = &p->values[w];
+        if (w == state || x->place != CBP_STATE || cbp_root(p, w) != state) continue;
+        cbp_array_drop(x->held);
+        x->held = NULL, x->place = 255;                /* decided below: roots are still being asked for */
+    }
+    for (int32_t w = 0; w < twin; w++) {
+        cbp_value *x = &p->values[w];
+        if (x->place != 255) continue;
+        x->place = CBP_TEMP;
+        if (x->of == state) x->of = twin;
+    }
+    const int32_t back = cbp_program_value(p, CBP_STATE, &like, p->values[state].held, state);
+    if (back < 0 || copy_at(p, at, state, twin, 0) || copy_at(p, p->n_instrs, last, back, 0)) return CBP_NOMEM;
+    return CBP_OK;
+}
+
+static void mark_writes(cbp_program *p)
+{
+    for (int32_t i = 0; i < p->n_instrs; i++) {
+        cbp_instr *x = &p->instrs[i];
+        x->writes = 0;
+        for (int32_t k = 0; k < x->n_out; k++)
+            if (cbp_out(p, x)[k] >= 0 && p->values[cbp_out(p, x)[k]].place == CBP_STATE) x->writes = 1;
+    }
+}
+
+static cbp_status protect(cbp_program *p)
+{
+    const int32_t start = first_write(p);
+    int32_t last = -1;
+    for (int32_t i = start; i < p->n_instrs; i++)
+        if (cbp_can_refuse(&p->instrs[i].op)) last = i;
+    const int32_t n = p->n_values;
+    uint8_t *written = calloc((size_t)n + 1, 1);
+    if (!written) return CBP_NOMEM;
+    for (int32_t i = start; i < last; i++)
+        for (int32_t k = 0; k < p->instrs[i].n_out; k++) {
+            const int32_t o = cbp_out(p, &p->instrs[i])[k];
+            if (o >= 0 && p->values[o].place == CBP_STATE) written[cbp_root(p, o)] = 1;
+        }
+    cbp_status status = CBP_OK;
+    for (int32_t v = 0; v < n && status == CBP_OK; v++)
+        if (written[v]) status = shadow(p, v, start);
+    free(written);
+    mark_writes(p);
+    return status;
+}
+
+/* ---- lifetimes and places ---- */
+
+static size_t bytes_of(const cbp_value *v)
+{
+    return ((size_t)v->size * cbp_itemsize((cbp_dtype)v->dtype) + LINE - 1) / LINE * LINE;
+}
+
+static void lifetimes(cbp_program *p)
+{
+    for (int32_t v = 0; v < p->n_values; v++) p->values[v].made = p->values[v].used = -1;
+    for (int32_t i = 0; i < p->n_instrs; i++) {
+        const cbp_instr *x = &p->instrs[i];
+        for (int32_t k = 0; k < x->n_in + x->n_out; k++) {
+            if (p->args[x->in + k] < 0) continue;
+            cbp_value *v = &p->values[cbp_root(p, p->args[x->in + k])];
+            if (v->made < 0) v->made = i;
+            v->used = i;
+        }
+    }
+}
+
+/* Whether instruction i may write its first output over an operand of the same shape that nobody reads later. */
+static int elementwise(const cbp_op *op)
+{
+    return op->kind == CBP_OP_unary || op->kind == CBP_OP_unary_vjp || op->kind == CBP_OP_binary
+        || op->kind == CBP_OP_binary_vjp || op->kind == CBP_OP_copy;
+}
+
+static int32_t replaced(const cbp_program *p, int32_t i, int32_t out)
+{
+    const cbp_instr *x = &p->instrs[i];
+    const cbp_value *y = &p->values[out];
+    if (!elementwise(&x->op)) return -1;
+    for (int32_t k = x->n_in - 1; k >= 0; k--) {       /* what a slope is added to comes last and is the best choice */
+        const int32_t v = cbp_in(p, x)[k];
+        if (v < 0) continue;
+        const cbp_value *a = &p->values[v], *root = &p->values[cbp_root(p, v)];
+        int same = root->place == CBP_TEMP && root->used == i && a->dtype == y->dtype && a->ndim == y->ndim;
+        for (int d = 0; same && d < y->ndim; d++) same = a->shape[d] == y->shape[d];
+        if (same) return cbp_root(p, v);
+    }
+    return -1;
+}
+
+typedef struct { ptrdiff_t at, end; int32_t value; } block;
+typedef struct { block *list; int32_t n; size_t top; } slab;
+
+static void take(slab *s, ptrdiff_t at, ptrdiff_t bytes, int32_t value)
+{
+    int32_t i = s->n++;
+    for (; i > 0 && s->list[i - 1].at > at; i--) s->list[i] = s->list[i - 1];
+    s->list[i] = (block){at, at + bytes, value};
+    if ((size_t)(at + bytes) > s->top) s->top = (size_t)(at + bytes);
+}
+
+/* The lowest gap that is large enough. */
+static ptrdiff_t gap(const slab *s, ptrdiff_t bytes)
+{
+    ptrdiff_t at = 0;
+    for (int32_t i = 0; i < s->n; i++) {
+        if (s->list[i].at - at >= bytes) return at;
+        if (s->list[i].end > at) at = s->list[i].end;
+    }
+    return at;
+}
+
+static void release(const cbp_program *p, slab *s, int32_t now)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->n; i++)
+        if (p->values[s->list[i].value].used > now) s->list[n++] = s->list[i];
+    s->n = n;
+}
+
+static cbp_status places(cbp_program *p)
+{
+    slab s = {malloc(((size_t)p->n_values + 1) * sizeof(block)), 0, 0};
+    if (!s.list) return CBP_NOMEM;
+    for (int32_t i = 0; i < p->n_instrs; i++) {
+        const cbp_instr *x = &p->instrs[i];
+        for (int32_t k = 0; k < x->n_out; k++) {
+            if (cbp_out(p, x)[k] < 0) continue;
+            const int32_t v = cbp_root(p, cbp_out(p, x)[k]);
+            cbp_value *y = &p->values[v];
+            if (y->place != CBP_TEMP || y->made != i) continue;
+            const int32_t old = k == 0 ? replaced(p, i, v) : -1;
+            y->offset = old >= 0 ? p->values[old].offset : gap(&s, (ptrdiff_t)bytes_of(y));
+            take(&s, y->offset, (ptrdiff_t)bytes_of(y), v);
+        }
+        release(p, &s, i);
+    }
+    p->slab = s.top;
+    free(s.list);
+    return CBP_OK;
+}
+
+/* The most scratch that an instruction asks for. */
+static void scratch(cbp_program *p)
+{
+    cbp_array arrays[2 * CBP_OP_FEW], *ins[CBP_OP_FEW], *outs[CBP_OP_FEW];
+    p->scratch = 0;
+    for (int32_t i = 0; i < p->n_instrs; i++) {
+        const cbp_instr *x = &p->instrs[i];
+        const cbp_op_info *info = &cbp_op_infos[x->op.kind];
+        if (!info->scratch) continue;
+        for (int32_t k = 0; k < x->n_in + x->n_out; k++) {
+            const int32_t v = p->args[x->in + k];
+            cbp_array *a = v < 0 ? NULL : &arrays[k];
+            if (a) cbp_op_set_shape(a, p->values[v].dtype, p->values[v].ndim, p->values[v].shape);
+            *(k < x->n_in ? &ins[k] : &outs[k - x->n_in]) = a;
+        }
+        const size_t room = info->scratch(&x->op, ins, x->n_in, outs);
+        if (room > p->scratch) p->scratch = room;
+    }
+}
+
+cbp_status cbp_program_build(cbp_program *p, int fuse)
+{
+    cbp_status status = cbp_drop_dead(p);
+    if (status == CBP_OK && fuse) status = cbp_drop_copies(p);
+    if (status == CBP_OK && fuse) status = cbp_fuse(p);
+    if (status == CBP_OK) status = writes_last(p);
+    if (status == CBP_OK) status = protect(p);
+    if (status != CBP_OK) return status;
+    p->split = first_write(p);
+    p->forward = 0;
+    while (p->forward < p->n_instrs && p->instrs[p->forward].segment == 0) p->forward++;
+    lifetimes(p);
+    scratch(p);
+    return places(p);
+}

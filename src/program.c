@@ -1,0 +1,173 @@
+/* program.c: programs as lists, frames, and the replay loop.  See program.h. */
+#if !defined(_WIN32)
+#define _POSIX_C_SOURCE 200112L
+#endif
+#include "program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINE = 64 };
+
+cbp_program *cbp_program_new(void) { return calloc(1, sizeof(cbp_program)); }
+
+void cbp_program_free(cbp_program *p)
+{
+    if (!p) return;
+    for (int32_t i = 0; i < p->n_values; i++) cbp_array_drop(p->values[i].held);
+    free(p->values), free(p->instrs), free(p->args), free(p);
+}
+
+/* Room for `more` elements after the n that are there. */
+static int grow(void *list, int32_t n, int32_t more, int32_t *room, size_t item)
+{
+    if (n + more <= *room) return 0;
+    const int32_t wanted = 2 * *room > n + more ? 2 * *room : n + more + 16;
+    void *bigger = realloc(*(void **)list, (size_t)wanted * item);
+    if (!bigger) return -1;
+    memcpy(list, &bigger, sizeof bigger);
+    *room = wanted;
+    return 0;
+}
+
+int32_t cbp_program_value(cbp_program *p, cbp_place place, const cbp_array *like, cbp_array *held, int32_t of)
+{
+    if (grow(&p->values, p->n_values, 1, &p->room_values, sizeof *p->values)) return -1;
+    cbp_value *v = &p->values[p->n_values];
+    memset(v, 0, sizeof *v);
+    v->place = (uint8_t)place;
+    v->dtype = like->dtype, v->ndim = like->ndim, v->size = like->size;
+    for (int i = 0; i < like->ndim; i++) v->shape[i] = like->shape[i];
+    v->of = of, v->made = v->used = -1;
+    v->held = held ? cbp_array_hold(held) : NULL;
+    return p->n_values++;
+}
+
+int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *in, int n_in, const int32_t *out, int n_out,
+                      int32_t line)
+{
+    if (grow(&p->instrs, p->n_instrs, 1, &p->room_instrs, sizeof *p->instrs)) return -1;
+    if (grow(&p->args, p->n_args, n_in + n_out, &p->room_args, sizeof *p->args)) return -1;
+    cbp_instr *i = &p->instrs[p->n_instrs++];
+    *i = (cbp_instr){*op, p->n_args, n_in, p->n_args + n_in, n_out, line, 0, 0};
+    for (int k = 0; k < n_in; k++) p->args[i->in + k] = in[k];
+    for (int k = 0; k < n_out; k++) {
+        p->args[i->out + k] = out[k];
+        if (out[k] >= 0 && p->values[out[k]].place == CBP_STATE) i->writes = 1;
+    }
+    p->n_args += n_in + n_out;
+    return 0;
+}
+
+int cbp_can_refuse(const cbp_op *op)
+{
+    return op->kind == CBP_OP_guard || op->kind == CBP_OP_check_index || op->kind == CBP_OP_ce;
+}
+
+/* ---- frames ---- */
+
+static void *aligned(size_t bytes)
+{
+#ifdef _WIN32
+    return _aligned_malloc(bytes ? bytes : LINE, LINE);
+#else
+    void *p;
+    return posix_memalign(&p, LINE, bytes ? bytes : LINE) ? NULL : p;
+#endif
+}
+
+static void aligned_free(void *p)
+{
+#ifdef _WIN32
+    _aligned_free(p);
+#else
+    free(p);
+#endif
+}
+
+cbp_array *cbp_frame_array(cbp_frame *f, int32_t value)
+{
+    const cbp_value *v = &f->program->values[value];
+    return v->held && !(f->states && v->place == CBP_STATE) ? v->held : &f->arrays[value];
+}
+
+static size_t bytes_of(const cbp_value *v) { return (size_t)v->size * cbp_itemsize((cbp_dtype)v->dtype); }
+
+/* Whose memory a value's array shows: decided when the frame is made, or by the caller's memory at each run. */
+static void place_values(cbp_frame *f)
+{
+    const cbp_program *p = f->program;
+    char *state = f->states;
+    for (int32_t i = 0; i < p->n_values; i++) {
+        const cbp_value *v = &p->values[i];
+        const int32_t root = cbp_root(p, i);
+        cbp_array *a = &f->arrays[i];
+        cbp_op_set_shape(a, v->dtype, v->ndim, v->shape);
+        a->refs = 1;
+        if (p->values[root].place == CBP_TEMP) a->data = (char *)f->slab + p->values[root].offset;
+        else if (root != i) f->moved[2 * f->n_moved] = i, f->moved[2 * f->n_moved++ + 1] = root;
+        else if (v->place == CBP_STATE && state) {
+            memcpy(a->data = state, v->held->data, bytes_of(v));
+            state += (bytes_of(v) + LINE - 1) / LINE * LINE;
+        }
+    }
+}
+
+static size_t state_bytes(const cbp_program *p)
+{
+    size_t total = LINE;
+    for (int32_t i = 0; i < p->n_values; i++)
+        if (p->values[i].place == CBP_STATE && p->values[i].of < 0) total += (bytes_of(&p->values[i]) + LINE - 1) / LINE * LINE;
+    return total;
+}
+
+cbp_frame *cbp_frame_new(const cbp_program *p, int private_state)
+{
+    cbp_frame *f = calloc(1, sizeof *f);
+    if (!f) return NULL;
+    f->program = p;
+    f->arrays = calloc((size_t)p->n_values + 1, sizeof *f->arrays);
+    f->operands = calloc((size_t)p->n_args + 1, sizeof *f->operands);
+    f->steps = calloc((size_t)p->n_instrs + 1, sizeof *f->steps);
+    f->moved = calloc(2 * (size_t)p->n_values + 1, sizeof *f->moved);
+    f->slab = aligned(p->slab);
+    f->scratch = aligned(p->scratch);
+    f->states = private_state ? aligned(state_bytes(p)) : NULL;
+    if ((private_state && !f->states) || !f->arrays || !f->operands || !f->steps || !f->moved || !f->slab || !f->scratch) {
+        cbp_frame_free(f);
+        return NULL;
+    }
+    memset(f->slab, 0, p->slab);               /* what lies between values is read by whole vectors: no NaN, no subnormals */
+    place_values(f);
+    for (int32_t i = 0; i < p->n_args; i++) f->operands[i] = p->args[i] < 0 ? NULL : cbp_frame_array(f, p->args[i]);
+    for (int32_t i = 0; i < p->n_instrs; i++) {
+        const cbp_instr *x = &p->instrs[i];
+        f->steps[i] = (cbp_step){&cbp_op_infos[x->op.kind], &x->op, f->operands + x->in, f->operands + x->out, x->n_in,
+                                 x->n_out};
+    }
+    return f;
+}
+
+void cbp_frame_free(cbp_frame *f)
+{
+    if (!f) return;
+    free(f->arrays), free(f->operands), free(f->steps), free(f->moved);
+    aligned_free(f->slab), aligned_free(f->scratch), aligned_free(f->states);
+    free(f);
+}
+
+cbp_status cbp_frame_run(cbp_frame *f, int32_t from, int32_t to)
+{
+    for (int32_t i = 0; i < f->n_moved; i++)
+        f->arrays[f->moved[2 * i]].data = cbp_frame_array(f, f->moved[2 * i + 1])->data;
+    for (int32_t i = from; i < to; i++) {
+        const cbp_step *s = &f->steps[i];
+        const cbp_status status = s->info->run(s->op, s->in, s->n_in, s->out, f->scratch);
+        if (status != CBP_OK) {
+            f->at = i;
+            return status;
+        }
+    }
+    f->at = to;
+    return CBP_OK;
+}

@@ -1,0 +1,93 @@
+/* program.h: a recorded run as data, and its replay.  Knows operations (op.h), arrays (store.h), and no Python.
+ *
+ * Values are written once: what writes in place makes a new value in the place of an old one.  Life of a program:
+ *
+ *     record    cbp_program_value and cbp_program_instr, in the order in which things happened
+ *     build     cbp_program_build (plan.c): order, fusion, lifetimes; afterwards the program never changes
+ *     run       a cbp_frame is one execution's memory.  Frames of one program may run at the same time when it writes
+ *               no state; whoever runs one that does holds its locks.
+ */
+#ifndef CBP_PROGRAM_H
+#define CBP_PROGRAM_H
+
+#include "op.h"
+
+typedef enum {
+    CBP_TEMP,                          /* in the slab */
+    CBP_INPUT,                         /* the caller's memory, read */
+    CBP_OUTPUT,                        /* the caller's memory, written */
+    CBP_CONST,                         /* an array that never changes */
+    CBP_STATE                          /* an array that lives between runs: a Parameter, a moment, a counter */
+} cbp_place;
+
+typedef struct {
+    uint8_t place, dtype, ndim;
+    uint8_t result;                    /* the caller wants it after the run */
+    int32_t of;                        /* the value whose memory this is, in another shape or as it was before; -1: none */
+    int32_t made, used;                /* the instructions that make it and that read it last, -1: none (build) */
+    cbp_array *held;                   /* CBP_CONST, CBP_STATE: the array, counted */
+    ptrdiff_t shape[CBP_MAX_DIMS];
+    ptrdiff_t size, offset;            /* offset: in the slab (build) */
+} cbp_value;
+
+typedef struct {
+    cbp_op op;
+    int32_t in, n_in, out, n_out;      /* places in args */
+    int32_t line;                      /* the caller's note: where this came from */
+    int32_t segment;                   /* 0: the run itself, 1: its reverse sweep, which may come later */
+    uint8_t writes;                    /* changes state */
+} cbp_instr;
+
+typedef struct cbp_program {
+    cbp_value *values;
+    cbp_instr *instrs;
+    int32_t *args;                     /* value numbers, -1: none */
+    int32_t n_values, n_instrs, n_args, room_values, room_instrs, room_args;
+    int32_t split;                     /* instructions before the first that writes state (build) */
+    int32_t forward;                   /* instructions of segment 0 (build) */
+    size_t slab, scratch;              /* bytes (build) */
+} cbp_program;
+
+/* One execution: descriptors of all values, the slab, and the instructions with their operands found. */
+typedef struct {
+    const cbp_op_info *info;
+    const cbp_op *op;
+    cbp_array **in, **out;
+    int32_t n_in, n_out;
+} cbp_step;
+
+typedef struct cbp_frame {
+    const cbp_program *program;
+    cbp_array *arrays;                 /* by value number; CBP_STATE and CBP_CONST are the held ones, not these */
+    cbp_array **operands;              /* all steps' in and out */
+    cbp_step *steps;
+    int32_t *moved;                    /* values that follow another's memory: (value, root) pairs */
+    int32_t n_moved, at;               /* at: the step that a run stopped at */
+    void *slab, *scratch, *states;     /* states: copies of its own, NULL: the program's */
+} cbp_frame;
+
+cbp_program *cbp_program_new(void);
+void cbp_program_free(cbp_program *p);
+/* Number of a new value, or -1 without memory.  held is counted. */
+int32_t cbp_program_value(cbp_program *p, cbp_place place, const cbp_array *like, cbp_array *held, int32_t of);
+/* 0, or -1 without memory.  in, out: value numbers, -1 for a missing one */
+int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *in, int n_in, const int32_t *out, int n_out,
+                      int32_t line);
+/* plan.c.  fuse: 0 keeps the recorded instructions as they are. */
+cbp_status cbp_program_build(cbp_program *p, int fuse);
+
+/* private_state: works on copies of the states, as they are now. */
+cbp_frame *cbp_frame_new(const cbp_program *p, int private_state);
+void cbp_frame_free(cbp_frame *f);
+/* The array of a value: set data of inputs and outputs before a run. */
+cbp_array *cbp_frame_array(cbp_frame *f, int32_t value);
+/* Runs instructions [from, to).  CBP_OK, or what an instruction refused with (f->at says which). */
+cbp_status cbp_frame_run(cbp_frame *f, int32_t from, int32_t to);
+
+/* Whether an instruction may refuse at run time: a guard, an index or label to check. */
+int cbp_can_refuse(const cbp_op *op);
+static inline int32_t *cbp_in(const cbp_program *p, const cbp_instr *i) { return p->args + i->in; }
+static inline int32_t *cbp_out(const cbp_program *p, const cbp_instr *i) { return p->args + i->out; }
+static inline int32_t cbp_root(const cbp_program *p, int32_t v) { while (p->values[v].of >= 0) v = p->values[v].of; return v; }
+
+#endif
