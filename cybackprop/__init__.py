@@ -14,7 +14,7 @@ from cybackprop._core.engine import (  # noqa: F401
     structure_version,
 )
 from cybackprop._version import __version__  # noqa: F401
-from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError  # noqa: F401
+from cybackprop.errors import AuditError, DTypeError, ModelFileError, ShapeError, TapeError  # noqa: F401
 
 try:
     _engine.select_kernels(_os.environ.get("CYBACKPROP_CPU", ""))

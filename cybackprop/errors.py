@@ -13,5 +13,9 @@ class TapeError(RuntimeError):
     """A tape that can't be swept: freed, swept twice, or written over."""
 
 
+class AuditError(TapeError):
+    """A compiled program that did something else than the function it was recorded from."""
+
+
 class ModelFileError(ValueError):
     """A model file that is damaged, or isn't one."""

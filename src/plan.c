@@ -285,7 +285,7 @@ static void release(const cbp_program *p, slab *s, int32_t now)
     s->n = n;
 }
 
-static cbp_status places(cbp_program *p)
+static cbp_status places(cbp_program *p, int apart)
 {
     slab s = {malloc(((size_t)p->n_values + 1) * sizeof(block)), 0, 0};
     if (!s.list) return CBP_NOMEM;
@@ -296,11 +296,11 @@ static cbp_status places(cbp_program *p)
             const int32_t v = cbp_root(p, cbp_out(p, x)[k]);
             cbp_value *y = &p->values[v];
             if (y->place != CBP_TEMP || y->made != i) continue;
-            const int32_t old = k == 0 ? replaced(p, i, v) : -1;
+            const int32_t old = k == 0 && !apart ? replaced(p, i, v) : -1;
             y->offset = old >= 0 ? p->values[old].offset : gap(&s, (ptrdiff_t)bytes_of(y));
             take(&s, y->offset, (ptrdiff_t)bytes_of(y), v);
         }
-        release(p, &s, i);
+        if (!apart) release(p, &s, i);
     }
     p->slab = s.top;
     free(s.list);
@@ -327,11 +327,11 @@ static void scratch(cbp_program *p)
     }
 }
 
-cbp_status cbp_program_build(cbp_program *p, int fuse)
+cbp_status cbp_program_build(cbp_program *p, int plain)
 {
-    cbp_status status = cbp_drop_dead(p);
-    if (status == CBP_OK && fuse) status = cbp_drop_copies(p);
-    if (status == CBP_OK && fuse) status = cbp_fuse(p);
+    cbp_status status = plain ? CBP_OK : cbp_drop_dead(p);
+    if (status == CBP_OK && !plain) status = cbp_drop_copies(p);
+    if (status == CBP_OK && !plain) status = cbp_fuse(p);
     if (status == CBP_OK) status = writes_last(p);
     if (status == CBP_OK) status = protect(p);
     if (status != CBP_OK) return status;
@@ -340,5 +340,5 @@ cbp_status cbp_program_build(cbp_program *p, int fuse)
     while (p->forward < p->n_instrs && p->instrs[p->forward].segment == 0) p->forward++;
     lifetimes(p);
     scratch(p);
-    return places(p);
+    return places(p, plain);
 }

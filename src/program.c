@@ -59,6 +59,30 @@ int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *in, int n
     return 0;
 }
 
+static void *twin(const void *list, size_t bytes)
+{
+    void *copy = malloc(bytes ? bytes : 1);
+    if (copy && bytes) memcpy(copy, list, bytes);
+    return copy;
+}
+
+cbp_program *cbp_program_clone(const cbp_program *p)
+{
+    cbp_program *q = twin(p, sizeof *p);
+    if (!q) return NULL;
+    q->room_values = q->n_values, q->room_instrs = q->n_instrs, q->room_args = q->n_args;
+    q->values = twin(p->values, (size_t)p->n_values * sizeof *p->values);
+    q->instrs = twin(p->instrs, (size_t)p->n_instrs * sizeof *p->instrs);
+    q->args = twin(p->args, (size_t)p->n_args * sizeof *p->args);
+    if (!q->values || !q->instrs || !q->args) {
+        free(q->values), free(q->instrs), free(q->args), free(q);
+        return NULL;
+    }
+    for (int32_t i = 0; i < q->n_values; i++)
+        if (q->values[i].held) cbp_array_hold(q->values[i].held);
+    return q;
+}
+
 int cbp_can_refuse(const cbp_op *op)
 {
     return op->kind == CBP_OP_guard || op->kind == CBP_OP_check_index || op->kind == CBP_OP_ce;

@@ -73,8 +73,10 @@ int32_t cbp_program_value(cbp_program *p, cbp_place place, const cbp_array *like
 /* 0, or -1 without memory.  in, out: value numbers, -1 for a missing one */
 int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *in, int n_in, const int32_t *out, int n_out,
                       int32_t line);
-/* plan.c.  fuse: 0 keeps the recorded instructions as they are. */
-cbp_status cbp_program_build(cbp_program *p, int fuse);
+cbp_program *cbp_program_clone(const cbp_program *p);
+/* plan.c.  plain: the instructions stay as they were recorded and no two values share memory, so that each can be looked
+ * at afterwards. */
+cbp_status cbp_program_build(cbp_program *p, int plain);
 
 /* private_state: works on copies of the states, as they are now. */
 cbp_frame *cbp_frame_new(const cbp_program *p, int private_state);

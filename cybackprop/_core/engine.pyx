@@ -7,7 +7,7 @@ from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.type cimport PyType_Modified
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset, strcmp
 
 import functools
 import operator
@@ -34,4 +34,5 @@ include "update.pxi"
 include "random.pxi"
 include "config.pxi"
 include "program.pxi"
+include "compiled.pxi"
 include "selftest.pxi"

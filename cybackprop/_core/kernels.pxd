@@ -196,7 +196,8 @@ cdef extern from "program.h" nogil:
                               int32_t of) noexcept
     int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *ins, int n_in, const int32_t *outs, int n_out,
                           int32_t line) noexcept
-    cbp_status cbp_program_build(cbp_program *p, int fuse) noexcept
+    cbp_program *cbp_program_clone(const cbp_program *p) noexcept
+    cbp_status cbp_program_build(cbp_program *p, int plain) noexcept
     cbp_frame *cbp_frame_new(const cbp_program *p, int private_state) noexcept
     void cbp_frame_free(cbp_frame *f) noexcept
     cbp_array *cbp_frame_array(cbp_frame *f, int32_t value) noexcept

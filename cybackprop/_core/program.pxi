@@ -15,6 +15,11 @@ cdef enum:
     FROM_ARRAY, FROM_TENSOR, FROM_GRAD, FROM_PATH
 
 
+cdef struct call_view:                   # an argument that is an ndarray, while a call lasts
+    Py_buffer view
+    bint held
+
+
 ctypedef struct program_input:
     int32_t value
     int kind, leaf
@@ -30,6 +35,7 @@ cdef class Program:
     """
     cdef cbp_program *p
     cdef readonly list lines
+    cdef readonly list recorded          # the instructions before anything was fused: (op, line, all of it as bytes)
     cdef list frames                     # those that nobody uses
     cdef program_input *inputs
     cdef int n_inputs
@@ -39,9 +45,11 @@ cdef class Program:
     cdef list effects                    # (tensor, number of the output or None): what .grad is afterwards
     cdef cbp_array **written
     cdef int n_written
-    cdef public object result            # numbers of outputs -> what the function returned
+    cdef public object result            # (tensors) -> what the function returned
     cdef public bint single              # the function returned one tensor
     cdef readonly bint writes
+    cdef public Key key                  # of the calls that it is for
+    cdef public Py_ssize_t calls         # so far, the recorded one among them
 
     def __dealloc__(self):
         self.frames = None
@@ -50,7 +58,7 @@ cdef class Program:
         cbp_program_free(self.p)
 
     @staticmethod
-    def build(Recorder r, results, effects, paths, bint fuse=True):
+    def build(Recorder r, results, effects, paths, bint plain=False):
         """The program of what r recorded.
 
         Parameters
@@ -59,10 +67,17 @@ cdef class Program:
         effects : list of (Tensor, Tensor or None)
             Owners and the gradients they have afterwards.
         paths : dict
-            Address of a constant array -> path to find it again.
+            Constant value -> Guard that finds it again.
+        plain : bool
+            Leave the instructions as they are and each value its own memory; the recorder can build another.
         """
         cdef Program self = Program.__new__(Program)
         cdef Tensor t
+        cdef cbp_program *whole = NULL
+        if plain:
+            whole = cbp_program_clone(r.p)
+            if whole == NULL:
+                raise MemoryError
         self.lines, self.frames, self.others, self.outputs, self.effects = r.lines, [], [], [], []
         for t in results:
             self.outputs.append(r.result(t.a))
@@ -71,10 +86,11 @@ cdef class Program:
             self.effects.append((owner, None if g is None else len(self.outputs)))
             if g is not None:
                 self.outputs.append(r.result((<Tensor>g).a))
+        self.recorded = r.recorded()
         self.p = r.p
-        r.p = cbp_program_new()          # the recorder has done its work
+        r.p = whole if plain else cbp_program_new()
         self.take_inputs(r, paths)
-        if cbp_program_build(self.p, fuse) != CBP_OK:
+        if cbp_program_build(self.p, plain) != CBP_OK:
             raise MemoryError
         self.find_written()
         return self
@@ -96,6 +112,16 @@ cdef class Program:
             else:
                 self.inputs[n].kind = FROM_GRAD
                 self.others.append(source[1])
+            n += 1
+        for value, guard in paths.items():
+            v = value
+            cbp_array_drop(self.p.values[v].held)
+            self.p.values[v].held = NULL
+            self.p.values[v].place = CBP_INPUT
+            self.inputs[n].value = v
+            self.inputs[n].dtype = self.p.values[v].dtype
+            self.inputs[n].kind = FROM_PATH
+            self.others.append(guard)
             n += 1
         self.n_inputs = n
         return 0
@@ -132,15 +158,13 @@ cdef class Program:
 
     # ---- running
 
-    cdef object replay(self, list leaves):
+    cdef object replay(self, list leaves, call_view *views):
         """What the function returns, or NOT_THIS where a guard or an operation refuses: nothing has changed then."""
         cdef Frame frame = self.frame()
-        cdef Tensor t
         cdef int status
         cdef list made = []
-        cdef list buffers = []
         try:
-            self.bind(frame, leaves, buffers)
+            copies = self.bind(frame, leaves, views)
             self.bind_outputs(frame, made)
             status = self.run(frame)
             if status != CBP_OK:
@@ -150,26 +174,28 @@ cdef class Program:
             self.frames.append(frame)
         if self.single:
             return made[0]
-        return self.result(made)
+        return self.result(made[:self.n_results])
 
-    cdef int bind(self, Frame frame, list leaves, list buffers) except -1:
+    cdef object bind(self, Frame frame, list leaves, call_view *views):
+        """Point the inputs at the caller's memory; returns the copies where that can't be read in place."""
         cdef int i
         cdef program_input *x
         cdef Tensor t
+        cdef list copies = None
         for i in range(self.n_inputs):
             x = &self.inputs[i]
+            if x.kind == FROM_ARRAY and readable(&views[x.leaf], x.dtype):
+                cbp_frame_array(frame.f, x.value).data = views[x.leaf].view.buf
+                continue
             if x.kind == FROM_TENSOR:
                 t = <Tensor>leaves[x.leaf]
-            elif x.kind == FROM_ARRAY:
-                t = <Tensor>host_tensor(leaves[x.leaf], x.dtype)
-                buffers.append(t)
             elif x.kind == FROM_GRAD:
                 t = (<Tensor>self.others[i]).grad_
             else:
-                t = <Tensor>self.others[i]()
-                buffers.append(t)
+                t = host_tensor(leaves[x.leaf] if x.kind == FROM_ARRAY else (<Guard>self.others[i]).current(), x.dtype)
+                copies = [t] if copies is None else copies + [t]
             cbp_frame_array(frame.f, x.value).data = t.a.data
-        return 0
+        return copies
 
     cdef int bind_outputs(self, Frame frame, list made) except -1:
         cdef int k
@@ -216,6 +242,99 @@ cdef class Program:
                 owner.grad_ = made[<int>number]
         return 0
 
+    # ---- audits
+
+    def rehearse(self, list leaves):
+        """Replay on copies of the states: (frame as it was before, frame afterwards, outputs), or None if it refuses."""
+        cdef Frame before = self.new_frame(True), frame = self.new_frame(True)
+        cdef list made = []
+        cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
+        if views == NULL:
+            raise MemoryError
+        try:
+            copies = self.bind(frame, leaves, views)
+            self.bind_outputs(frame, made)
+            if self.run(frame) != CBP_OK:
+                return None
+        finally:
+            free(views)
+        frame.spare = before.spare = None
+        return before, frame, made, copies
+
+    def differences(self, Frame frame, list made, list results, list effects):
+        """The first output or state in which a rehearsal differs from what is there now, or None."""
+        cdef int32_t v
+        cdef int k
+        cdef list now = [*results, *[g for _, g in effects if g is not None]]
+        for k in range(len(made)):
+            if not same_bits((<Tensor>made[k]).a, (<Tensor>now[k]).a):
+                return ("result" if k < self.n_results else "gradient"), self.maker(self.outputs[k])
+        for v in range(self.p.n_values):
+            if self.p.values[v].place == CBP_STATE and self.p.values[v].of < 0:
+                if not same_bits(cbp_frame_array(frame.f, v), self.p.values[v].held):
+                    return "state", self.last_writer(v)
+        return None
+
+    def first_difference(self, Frame before, Recorder r, list leaves):
+        """Where the instructions, run one by one on the states of `before`, leave what r saw: text, or None."""
+        cdef Frame frame = self.new_frame(True)
+        cdef int32_t v, i, k
+        cdef cbp_array *a
+        cdef list made = []
+        cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
+        if views == NULL:
+            raise MemoryError
+        for v in range(self.p.n_values):
+            if self.p.values[v].place == CBP_STATE and self.p.values[v].of < 0:
+                a = cbp_frame_array(before.f, v)
+                memcpy(cbp_frame_array(frame.f, v).data, a.data, a.size * cbp_itemsize(<cbp_dtype>a.dtype))
+        try:
+            copies = self.bind(frame, leaves, views)
+            self.bind_outputs(frame, made)
+            self.run(frame)
+        finally:
+            free(views)
+        seen = {r.ids[<size_t>r.held[i]]: i for i in range(r.n_held) if <size_t>r.held[i] in r.ids}
+        for i in range(self.p.n_instrs):
+            for k in range(self.p.instrs[i].n_out):
+                v = cbp_out(self.p, &self.p.instrs[i])[k]
+                if v in seen and self.p.values[v].place == CBP_TEMP:
+                    if not same_bits(cbp_frame_array(frame.f, v), r.held[<int>seen[v]]):
+                        return describe(self.p, i, self.lines)
+        return None
+
+    def other_constant(self, Program twin):
+        """The line of the first constant that another recording has with other values, or None."""
+        cdef int32_t v, i, k
+        for v in range(min(self.p.n_values, twin.p.n_values)):
+            if self.p.values[v].place != CBP_CONST or twin.p.values[v].place != CBP_CONST:
+                continue
+            if same_bits(self.p.values[v].held, twin.p.values[v].held):
+                continue
+            for i in range(self.p.n_instrs):
+                for k in range(self.p.instrs[i].n_in):
+                    if cbp_in(self.p, &self.p.instrs[i])[k] == v:
+                        return describe(self.p, i, self.lines)
+            return "a constant"
+        return None
+
+    cdef str maker(self, int32_t v):
+        cdef int32_t i, k
+        for i in range(self.p.n_instrs):
+            for k in range(self.p.instrs[i].n_out):
+                if cbp_out(self.p, &self.p.instrs[i])[k] == v:
+                    return describe(self.p, i, self.lines)
+        return "a value"
+
+    cdef str last_writer(self, int32_t state):
+        cdef int32_t i, k, v
+        for i in range(self.p.n_instrs - 1, -1, -1):
+            for k in range(self.p.instrs[i].n_out):
+                v = cbp_out(self.p, &self.p.instrs[i])[k]
+                if v >= 0 and cbp_root(self.p, v) == state:
+                    return describe(self.p, i, self.lines)
+        return "nothing in the program: something outside wrote it during the call"
+
     # ---- looking inside
 
     def instructions(self):
@@ -234,28 +353,30 @@ cdef class Program:
 cdef object NOT_THIS = object()
 
 
+cdef bint same_bits(const cbp_array *a, const cbp_array *b) noexcept:
+    return a.size == b.size and a.dtype == b.dtype and memcmp(
+        a.data, b.data, a.size * cbp_itemsize(<cbp_dtype>a.dtype)) == 0
+
+
 cdef Tensor host_tensor(object data, int code):
-    """An argument as a tensor of that dtype."""
-    return wrap(from_numpy(numpy_of(data), code))
+    """An array as a tensor of that dtype."""
+    return <Tensor>data if isinstance(data, Tensor) else wrap(from_numpy(data, code))
 
 
-@cython.binding(False)
-cdef class Compiled:
-    """A function that is recorded once and replayed in C; see `cybackprop.compile`."""
-    cdef readonly object function
-    cdef list entries
-    cdef object slow
-
-    def __init__(self, function, slow):
-        self.function, self.slow, self.entries = function, slow, []
-
-    def __call__(self, *args, **kwargs):
-        if recording():                  # part of a larger program
-            return self.function(*args, **kwargs)
-        if self.entries:
-            result = (<Program>self.entries[0]).replay(list(args))
-            return result
-        return self.slow(self, args, kwargs)
-
-    def add(self, Program program):
-        self.entries.append(program)
+cdef bint readable(const call_view *v, int code) noexcept:
+    """Whether a program may read the argument where it lies: contiguous, aligned, of the very dtype."""
+    cdef const Py_buffer *b = &v.view
+    cdef Py_ssize_t step
+    cdef int i
+    if not v.held or b.format == NULL or b.format[1] != 0:
+        return False
+    if not (b.format[0] == FORMATS[code][0] or (code == CBP_I64 and b.format[0] == b"l" and b.itemsize == 8)):
+        return False
+    step = b.itemsize
+    if <size_t>b.buf % <size_t>step:
+        return False
+    for i in range(b.ndim - 1, -1, -1):
+        if b.shape[i] > 1 and b.strides[i] != step:
+            return False
+        step *= b.shape[i]
+    return True

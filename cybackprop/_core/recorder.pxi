@@ -230,6 +230,19 @@ cdef class Recorder:
         self.append(&op, &v, 1, &out, 1)
         return out
 
+    def constant_of(self, thing):
+        """The values that were taken from a Tensor or NumPy array outside as constants."""
+        if isinstance(thing, Tensor):
+            v = self.ids.get(<size_t>(<Tensor>thing).a)
+            found = [] if v is None else [v]
+        else:
+            found = [self.ids[at] for at, arr in self.host.items() if arr is thing and at in self.ids]
+        return [v for v in found if self.p.values[<int32_t>v].place == CBP_CONST]
+
+    def states(self):
+        """Addresses of the states that the run met."""
+        return {<size_t>self.p.values[i].held for i in range(self.p.n_values) if self.p.values[i].place == CBP_STATE}
+
     def known(self, Tensor t):
         """Whether the run made, read or was given this tensor's value."""
         return <size_t>t.a in self.ids
@@ -268,8 +281,20 @@ cdef class Recorder:
                     return describe(self.p, i, self.lines)
         return "a value"
 
+    def recorded(self):
+        """[(op, line, the operation and its values as bytes)] of all instructions."""
+        cdef int32_t i
+        cdef cbp_instr *x
+        rows = []
+        for i in range(self.p.n_instrs):
+            x = &self.p.instrs[i]
+            rows.append((op_name(&x.op), self.lines[x.line] if x.line >= 0 else "",
+                         (<char *>&x.op)[:sizeof(cbp_op)],
+                         (<char *>cbp_in(self.p, x))[:(x.n_in + x.n_out) * sizeof(int32_t)]))
+        return rows
+
     def stop(self):
-        """Stop recording."""
+        """Stop recording.""" 
         global n_recording, cbp_recorder
         if cbp_recorder == <PyObject *>self:
             cbp_recorder = NULL

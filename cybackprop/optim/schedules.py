@@ -13,6 +13,8 @@ class Schedule:
         Its groups' learning rates at this moment are the base.
     """
 
+    guarded_by_programs = True           # its plain numbers; see transforms/watching.py
+
     def __init__(self, optimizer):
         self.optimizer, self.t = optimizer, 0
         self.base = [group["lr"] for group in optimizer.param_groups]

@@ -1,0 +1,241 @@
+# A compiled function: which of its programs a call is for, and the way there and back.
+
+@cython.final
+@cython.binding(False)
+cdef class Guard:
+    """A place outside that a recording read: a global, a cell, an attribute, an item.
+
+    Parameters
+    ----------
+    holder : dict, cell, or any object
+    name : object
+        Key, attribute, or None for a cell.
+    expected : object
+        What was there.
+    how : str
+        "same": that very object; "equal": of one type and value; "like": an array of one dtype and shape.
+    label : str
+        What a person calls it.
+    """
+    cdef readonly object holder, name, expected
+    cdef readonly str how, label
+    cdef int kind                        # 0: item, 1: attribute, 2: cell, 3: the holder itself
+    cdef int relation                    # 0: same, 1: equal, 2: like
+
+    def __init__(self, holder, name, expected, how, label, place):
+        self.holder, self.name, self.expected, self.how, self.label = holder, name, expected, how, label
+        self.kind = ("item", "attr", "cell", "self").index(place)
+        self.relation = ("same", "equal", "like").index(how)
+
+    cdef object current(self):
+        try:
+            if self.kind == 0:
+                return self.holder[self.name]
+            if self.kind == 1:
+                return getattr(self.holder, self.name)
+            return self.holder.cell_contents if self.kind == 2 else self.holder
+        except (KeyError, IndexError, AttributeError, ValueError, TypeError):
+            return NOT_THIS
+
+    cdef bint holds(self):
+        now = self.current()
+        if now is self.expected and self.relation != 1:
+            return True
+        if self.relation == 0 or type(now) is not type(self.expected):
+            return False
+        if self.relation == 1:
+            return now == self.expected or (now != now and self.expected != self.expected)
+        return now.dtype == self.expected.dtype and now.shape == self.expected.shape
+
+
+@cython.final
+@cython.binding(False)
+cdef class Key:
+    """What must hold for a program to stand for a call.
+
+    Parameters
+    ----------
+    spec : object
+        Structure of the arguments.
+    leaves : list
+        For each leaf of the arguments what `leaf_fact` says.
+    guards : list of Guard
+    facts : callable
+        () -> whether modules are as they were; asked only when `structure_version` has moved.
+    grads : list of (Tensor, bool)
+        Whether .grad is None, where it is read before it is written.
+    """
+    cdef readonly object spec, facts
+    cdef readonly list leaves, guards, grads
+    cdef long long structure
+    cdef bint no_grad
+
+    def __init__(self, spec, leaves, guards, facts, grads):
+        self.spec, self.leaves, self.guards, self.facts, self.grads = spec, leaves, guards, facts, grads
+        self.structure = structure
+        self.no_grad = cbp_no_grad != 0
+
+    cdef bint fits(self, object spec, list leaves, call_view *views):
+        cdef Py_ssize_t i
+        if self.no_grad != (cbp_no_grad != 0) or self.spec != spec:
+            return False
+        for i in range(len(leaves)):
+            if not fact_holds(<tuple>self.leaves[i], leaves[i], &views[i]):
+                return False
+        return True
+
+    cdef bint holds(self):
+        """The part that does not lie in the arguments."""
+        cdef Guard g
+        for g in self.guards:
+            if not g.holds():
+                return False
+        for t, none in self.grads:
+            if ((<Tensor>t).grad_ is None) != none:
+                return False
+        if self.structure != structure:
+            if not self.facts():
+                return False
+            self.structure = structure
+        return True
+
+
+def leaf_fact(x):
+    """What a program's key knows of an argument: a tuple that starts with its kind."""
+    if isinstance(x, Tensor) and not (<Tensor>x).a.mutable:
+        return "tensor", (<Tensor>x).a.dtype, array_shape((<Tensor>x).a), (<Tensor>x).record is not None
+    if isinstance(x, np.ndarray):
+        with memoryview(x) as view:
+            return "array", view.format.encode(), x.shape
+    if x is None or isinstance(x, (bool, int, float, complex, str, bytes, np.generic)):
+        return "number", type(x), x
+    return "object", x
+
+
+cdef bint fact_holds(tuple fact, object x, const call_view *v):
+    cdef str kind = <str>fact[0]
+    cdef Tensor t
+    cdef tuple shape
+    cdef Py_ssize_t i
+    if kind is "array":
+        shape = <tuple>fact[2]
+        if not v.held or v.view.ndim != len(shape) or strcmp(v.view.format, <bytes>fact[1]):
+            return False
+        for i in range(v.view.ndim):
+            if v.view.shape[i] != <Py_ssize_t>shape[i]:
+                return False
+        return True
+    if kind is "tensor":
+        if not isinstance(x, Tensor):
+            return False
+        t = <Tensor>x
+        shape = <tuple>fact[2]
+        if t.a.mutable or t.a.dtype != <int>fact[1] or t.a.ndim != len(shape) or (t.record is not None) != fact[3]:
+            return False
+        for i in range(t.a.ndim):
+            if t.a.shape[i] != <Py_ssize_t>shape[i]:
+                return False
+        return True
+    if kind is "number":
+        return x is fact[2] or (type(x) is fact[1] and (x == fact[2] or (x != x and fact[2] != fact[2])))
+    return x is fact[1]
+
+
+@cython.binding(False)
+cdef class Compiled:
+    """A function that is recorded once and replayed in C; see `cybackprop.compile`.
+
+    Attributes
+    ----------
+    function : callable
+        The function itself, as it was given.
+    programs : list of Program
+        What has been recorded, the last used first.
+    """
+    cdef readonly object function
+    cdef readonly list programs
+    cdef object slow                     # (compiled, spec, leaves, originals, args, kwargs, program) -> result
+    cdef object unpack                   # (args, kwargs) -> spec, leaves, originals
+    cdef readonly Py_ssize_t audit_every
+    cdef public object state             # what `slow` wants to remember
+    cdef object __weakref__
+    cdef dict __dict__
+
+    def __init__(self, function, slow, unpack, audit_every):
+        self.function, self.slow, self.unpack, self.programs = function, slow, unpack, []
+        self.audit_every = audit_every
+
+    def __get__(self, instance, owner):
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args, **kwargs):
+        cdef list leaves
+        cdef object spec
+        cdef call_view few[8]
+        cdef call_view *views = few
+        cdef Py_ssize_t i, n
+        if recording():                  # part of a larger program
+            return self.function(*args, **kwargs)
+        if kwargs or not plain(args):
+            spec, leaves, originals = self.unpack(args, kwargs)
+        else:
+            leaves = list(args)
+            spec, originals = len(leaves), leaves
+        n = len(leaves)
+        if n > 8:
+            views = <call_view *>malloc(n * sizeof(call_view))
+            if views == NULL:
+                raise MemoryError
+        for i in range(n):
+            views[i].held = False
+        try:
+            look(leaves, views)
+            return self.answer(spec, leaves, views, originals, args, kwargs)
+        finally:
+            for i in range(n):
+                if views[i].held:
+                    PyBuffer_Release(&views[i].view)
+            if views != few:
+                free(views)
+
+    cdef object answer(self, spec, list leaves, call_view *views, originals, tuple args, dict kwargs):
+        cdef Program program
+        cdef Py_ssize_t i
+        for i in range(len(self.programs)):
+            program = <Program>self.programs[i]
+            if not program.key.fits(spec, leaves, views) or not program.key.holds():
+                continue
+            program.calls += 1
+            if i:
+                self.programs.insert(0, self.programs.pop(i))
+            if program.calls == 2 or (self.audit_every and program.calls % self.audit_every == 0):
+                return self.slow(self, spec, leaves, originals, args, kwargs, program)
+            result = program.replay(leaves, views)
+            if result is not NOT_THIS:
+                return result
+            program.calls -= 1
+        return self.slow(self, spec, leaves, originals, args, kwargs, None)
+
+
+cdef bint plain(tuple args):
+    """Whether every argument is a leaf."""
+    for x in args:
+        if isinstance(x, (list, tuple, dict)):
+            return False
+    return True
+
+
+cdef int look(list leaves, call_view *views) except -1:
+    """Open the arguments that are NumPy arrays."""
+    cdef Py_ssize_t i
+    for i in range(len(leaves)):
+        if type(leaves[i]) is np_ndarray or isinstance(leaves[i], np_ndarray):
+            try:
+                PyObject_GetBuffer(leaves[i], &views[i].view, PyBUF_FORMAT | PyBUF_STRIDES)
+            except (ValueError, BufferError):        # dates, objects: no program reads these
+                continue
+            views[i].held = True
+    return 0
+
+
+cdef object np_ndarray = np.ndarray

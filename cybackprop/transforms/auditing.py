@@ -1,0 +1,44 @@
+"""Audits: a program must do, bit for bit, what the eager run does.
+
+In an audited call the eager run is the call: its writes and effects happen once.  The program is replayed first, on
+copies of the states; then results, gradients and states are compared.
+"""
+
+from cybackprop._core.engine import Program
+from cybackprop.errors import AuditError
+
+
+def audited(name, program, leaves, record):
+    """The result of an eager call, after a replay on copies has proved to have the same bits; None: it refused.
+
+    record: runs the function and records it; returns (result, tensors, effects, paths, Recorder).
+    """
+    rehearsal = program.rehearse(leaves)
+    if rehearsal is None:                # another branch: this call is not for the program
+        return None
+    before, after, made, _ = rehearsal
+    result, tensors, effects, paths, recorder = record()
+    plain = Program.build(recorder, tensors, effects, paths, plain=True)
+    _compare_instructions(name, program, plain)
+    wrong = program.differences(after, made, tensors, effects)
+    if wrong:
+        first = plain.first_difference(before, recorder, leaves)
+        what = (f"the first operation that differs is {first}" if first else
+                "one by one its operations agree, so the plan of the program is wrong")
+        raise AuditError(f"compile: {name} replays with other bits than it runs, in the {wrong[0]} that comes from "
+                         f"{wrong[1]}; {what}")
+    return (result,)
+
+
+def _compare_instructions(name, program, again):
+    """A function that does something else the second time depends on what no guard sees."""
+    why = "what it depends on is neither an argument, nor a number that can be guarded, nor a cb.State"
+    for (op, line, *what), (op2, line2, *what2) in zip(program.recorded, again.recorded, strict=False):
+        if (op, what) != (op2, what2):
+            raise AuditError(f"compile: {name} ran {op2} at {line2} in the place of {op} at {line}; {why}")
+    if len(program.recorded) != len(again.recorded):
+        raise AuditError(f"compile: {name} ran {len(again.recorded)} operations where it had run "
+                         f"{len(program.recorded)}; {why}")
+    line = program.other_constant(again)
+    if line:
+        raise AuditError(f"compile: {name} used another constant in {line}; {why}")
