@@ -23,7 +23,7 @@ SANITIZE = os.environ.get("CYBACKPROP_SANITIZE") == "1"
 X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
 
 # compiled once for each instruction set and dtype; the rest of src/ is compiled once
-PER_TARGET = ["dense", "elementwise", "gemm", "map", "optim", "reduce", "softmax", "table"]
+PER_TARGET = ["chain", "dense", "elementwise", "gemm", "map", "optim", "reduce", "softmax", "table"]
 ONCE = sorted({Path(p).stem for p in glob("src/*.c")} - set(PER_TARGET))
 
 COMMON = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden",

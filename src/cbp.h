@@ -26,6 +26,8 @@ enum { CBP_MAX_DIMS = 8, CBP_LANES = 16, CBP_LANE_BLOCK = 1024 };
 /* NN: c = a b, a (M,K), b (K,N).   NT: c = a b^T, b (N,K).   TN: c = a^T b, a (K,M). */
 typedef enum { CBP_NN, CBP_NT, CBP_TN } cbp_layout;
 
+struct cbp_chain;
+
 typedef struct cbp_kernels {
     const char *target;                 /* "base", "avx2", "avx512" */
     int bits, fma;
@@ -44,6 +46,11 @@ typedef struct cbp_kernels {
     /* forward: y = f(a, b)   so:  dx[i] = strong_mul(g[i], d(a, b, y)) for one side (0: a, 1: b). */
     void (*binary_vjp)(int row, int side, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb,
                        const void *y, const void *g, void *dx, int add);
+
+    /* Rows one after the other, block by block.  in, out: c->n elements each; single[k]: input k is one number.
+     * scratch: cbp_chain_scratch bytes. */
+    void (*chain)(const struct cbp_chain *c, const void *const *in, const uint8_t *single, void *const *out,
+                  void *scratch);
 
     /* One update of n parameters in one pass over w, g and up to three moments (NULL where the row has none).
      * h: the hyper-parameters, in the order of the row in optim.def. */

@@ -6,6 +6,7 @@
 #ifndef CBP_OP_H
 #define CBP_OP_H
 
+#include "chain.h"
 #include "store.h"
 
 enum {
@@ -27,6 +28,7 @@ typedef struct cbp_op {
     int32_t dtype;                     /* of the first output, where the inputs do not say it */
     double p[2], q[2];                 /* parameters of the row, of prev */
     int64_t a[CBP_OP_ATTRS];           /* shapes, axes, steps */
+    struct cbp_chain *chain;           /* chain: its links */
 } cbp_op;
 
 typedef struct {

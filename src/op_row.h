@@ -86,3 +86,26 @@ RUN(guard)
     if (op->flags & 1) return (v != 0) == (op->p[0] != 0) ? CBP_OK : CBP_GUARD;
     return v == op->p[0] || (v != v && op->p[0] != op->p[0]) ? CBP_OK : CBP_GUARD;
 }
+
+static size_t pointers_of(const cbp_chain *c)
+{
+    return ((size_t)(c->n_in + c->n_out) * sizeof(void *) + (size_t)c->n_in + 63) / 64 * 64;
+}
+
+static size_t op_scratch_chain(OP op, cbp_array *const *in, int n_in, cbp_array *const *out)
+{
+    (void)in, (void)n_in, (void)out;
+    return pointers_of(op->chain) + cbp_chain_scratch(op->chain, cbp_itemsize((cbp_dtype)op->dtype));
+}
+
+RUN(chain)
+{
+    const cbp_chain *c = op->chain;
+    const void **from = scratch;
+    void **to = (void **)scratch + c->n_in;
+    uint8_t *single = (uint8_t *)(to + c->n_out);
+    for (int k = 0; k < n_in; k++) from[k] = in[k]->data, single[k] = in[k]->size == 1 && c->n != 1;
+    for (int k = 0; k < c->n_out; k++) to[k] = out[k]->data;
+    cbp_active[op->dtype]->chain(c, from, single, to, (char *)scratch + pointers_of(c));
+    return CBP_OK;
+}

@@ -9,5 +9,9 @@ cbp_status cbp_drop_dead(cbp_program *p);
 cbp_status cbp_drop_copies(cbp_program *p);
 /* fuse.c: instructions that become one without changing a bit. */
 cbp_status cbp_fuse(cbp_program *p);
+/* chains.c: runs of elementwise instructions. */
+cbp_status cbp_make_chains(cbp_program *p);
+/* constants.c: what can be computed now. */
+cbp_status cbp_fold_constants(cbp_program *p);
 
 #endif

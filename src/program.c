@@ -15,6 +15,7 @@ void cbp_program_free(cbp_program *p)
 {
     if (!p) return;
     for (int32_t i = 0; i < p->n_values; i++) cbp_array_drop(p->values[i].held);
+    for (int32_t i = 0; i < p->n_instrs; i++) free(p->instrs[i].op.chain);
     free(p->values), free(p->instrs), free(p->args), free(p);
 }
 
@@ -90,7 +91,7 @@ int cbp_can_refuse(const cbp_op *op)
 
 /* ---- frames ---- */
 
-static void *aligned(size_t bytes)
+void *cbp_aligned(size_t bytes)
 {
 #ifdef _WIN32
     return _aligned_malloc(bytes ? bytes : LINE, LINE);
@@ -100,7 +101,7 @@ static void *aligned(size_t bytes)
 #endif
 }
 
-static void aligned_free(void *p)
+void cbp_aligned_free(void *p)
 {
 #ifdef _WIN32
     _aligned_free(p);
@@ -154,9 +155,9 @@ cbp_frame *cbp_frame_new(const cbp_program *p, int private_state)
     f->operands = calloc((size_t)p->n_args + 1, sizeof *f->operands);
     f->steps = calloc((size_t)p->n_instrs + 1, sizeof *f->steps);
     f->moved = calloc(2 * (size_t)p->n_values + 1, sizeof *f->moved);
-    f->slab = aligned(p->slab);
-    f->scratch = aligned(p->scratch);
-    f->states = private_state ? aligned(state_bytes(p)) : NULL;
+    f->slab = cbp_aligned(p->slab);
+    f->scratch = cbp_aligned(p->scratch);
+    f->states = private_state ? cbp_aligned(state_bytes(p)) : NULL;
     if ((private_state && !f->states) || !f->arrays || !f->operands || !f->steps || !f->moved || !f->slab || !f->scratch) {
         cbp_frame_free(f);
         return NULL;
@@ -176,7 +177,7 @@ void cbp_frame_free(cbp_frame *f)
 {
     if (!f) return;
     free(f->arrays), free(f->operands), free(f->steps), free(f->moved);
-    aligned_free(f->slab), aligned_free(f->scratch), aligned_free(f->states);
+    cbp_aligned_free(f->slab), cbp_aligned_free(f->scratch), cbp_aligned_free(f->states);
     free(f);
 }
 

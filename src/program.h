@@ -86,6 +86,8 @@ cbp_array *cbp_frame_array(cbp_frame *f, int32_t value);
 /* Runs instructions [from, to).  CBP_OK, or what an instruction refused with (f->at says which). */
 cbp_status cbp_frame_run(cbp_frame *f, int32_t from, int32_t to);
 
+void *cbp_aligned(size_t bytes);       /* a line of memory at least, on a line */
+void cbp_aligned_free(void *p);
 /* Whether an instruction may refuse at run time: a guard, an index or label to check. */
 int cbp_can_refuse(const cbp_op *op);
 static inline int32_t *cbp_in(const cbp_program *p, const cbp_instr *i) { return p->args + i->in; }
