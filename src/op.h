@@ -27,7 +27,7 @@ typedef struct cbp_op {
     int32_t flags;                     /* see op.def */
     int32_t dtype;                     /* of the first output, where the inputs do not say it */
     double p[2], q[2];                 /* parameters of the row, of prev */
-    int64_t a[CBP_OP_ATTRS];           /* shapes, axes, steps */
+    int64_t a[CBP_OP_ATTRS];           /* shapes, axes, steps, bounds */
     struct cbp_chain *chain;           /* chain: its links */
 } cbp_op;
 

@@ -139,9 +139,9 @@ RUN(cast)
     }
 }
 
-/* ---- random numbers: a[9], a[10] are key and offset, whatever their sign ---- */
+/* ---- random numbers: a stream is an int64 array with the bits of key and offset ---- */
 
-#define STREAM (uint64_t)op->a[1 + CBP_MAX_DIMS], (uint64_t)op->a[2 + CBP_MAX_DIMS], out[0]->size
+#define STREAM ((const uint64_t *)in[0]->data)[0], ((const uint64_t *)in[0]->data)[1], out[0]->size
 RUN(uniform)
 {
     QUIET;
@@ -157,5 +157,6 @@ RUN(normal)
     return CBP_OK;
 }
 RUN(mask) { QUIET; cbp_rng_mask(STREAM, op->p[0], out[0]->data); return CBP_OK; }
-RUN(below) { QUIET; cbp_rng_below(STREAM, op->a[3 + CBP_MAX_DIMS], out[0]->data); return CBP_OK; }
+RUN(below) { QUIET; cbp_rng_below(STREAM, op->a[1 + CBP_MAX_DIMS], out[0]->data); return CBP_OK; }
 RUN(permutation) { QUIET; cbp_rng_permutation(STREAM, out[0]->data); return CBP_OK; }
+RUN(advance) { QUIET; ((uint64_t *)out[0]->data)[1] += (uint64_t)op->a[0]; return CBP_OK; }

@@ -1,12 +1,13 @@
 """Random numbers: counter-based (Philox) streams whose whole state is two integers."""
 
-import math
 import operator
 import os
 import threading
 
+import numpy as np
+
 from cybackprop._core import engine
-from cybackprop._core.engine import apply
+from cybackprop._core.engine import State, apply
 from cybackprop.errors import DTypeError
 from cybackprop.ops.movement import as_tensor
 from cybackprop.ops.registry import public, structured
@@ -31,6 +32,11 @@ class Generator:
     seed : int
         Equal seeds give equal streams.
 
+    Attributes
+    ----------
+    cell : State
+        Key and offset, all there is: the bits of two unsigned numbers as int64.  Draws read it and move its offset.
+
     Examples
     --------
     >>> import cybackprop as cb
@@ -39,55 +45,72 @@ class Generator:
     """
 
     def __init__(self, seed=0):
-        self.key, self.offset = _mix(operator.index(seed) & _MASK), 0
+        self.cell = State(_bits(_mix(operator.index(seed) & _MASK), 0))
         self._lock = threading.Lock()
 
-    def _draw(self, n, draw):
-        """The result of draw(offset); only if that succeeds the stream moves n places on."""
+    def _draw(self, draw, *what):
+        """Draw; only if that succeeds the stream moves on."""
         with self._lock:
-            result = draw(self.offset)
-            self.offset += n
-        return result
-
-    def _numbers(self, kind, shape, dtype):
-        return self._draw(_size(shape), lambda at: engine.raw_random(kind, self.key, at, shape, dtype))
+            return draw(self.cell, *what)
 
     def uniform(self, shape, low=0.0, high=1.0, dtype="float32"):
         """Numbers in [low, high)."""
-        u = self._numbers("uniform", shape, dtype)
+        u = self._draw(engine.raw_random, "uniform", shape, dtype)
         return u if (low, high) == (0.0, 1.0) else u * (high - low) + low
 
     def normal(self, shape, mean=0.0, std=1.0, dtype="float32"):
         """Normal numbers."""
-        z = self._numbers("normal", shape, dtype)
+        z = self._draw(engine.raw_random, "normal", shape, dtype)
         return z if (mean, std) == (0.0, 1.0) else z * std + mean
 
     def integers(self, bound, shape=()):
         """Integers in [0, bound), int64."""
-        return self._draw(_size(shape), lambda at: engine.raw_integers(self.key, at, shape, bound))
+        return self._draw(engine.raw_integers, shape, bound)
 
     def permutation(self, n):
         """0 .. n - 1 in random order, int64."""
-        return self._draw(n, lambda at: engine.raw_permutation(self.key, at, n))
+        return self._draw(engine.raw_permutation, n)
 
     def mask(self, shape, p):
         """True with probability 1 - p."""
-        return self._draw(_size(shape), lambda at: engine.raw_mask(self.key, at, shape, p))
+        return self._draw(engine.raw_mask, shape, p)
 
     def spawn(self):
         """An independent generator; drawn from this one's stream."""
         child = Generator()
-        child.key = self._draw(1, lambda at: _mix(self.key ^ _mix(at)))
+        with self._lock:
+            key, offset = self.state
+            self.offset = offset + 1 & _MASK
+        child.key = _mix(key ^ _mix(offset))
         return child
 
     @property
     def state(self):
-        """(key, offset): all there is; settable."""
-        return self.key, self.offset
+        """(key, offset), each in [0, 2**64); settable."""
+        return tuple(self.cell.numpy().view("uint64").tolist())
 
     @state.setter
     def state(self, value):
-        self.key, self.offset = map(operator.index, value)
+        key, offset = value
+        self.cell.assign(_bits(key, offset))
+
+    @property
+    def key(self):
+        """Which stream it is; settable."""
+        return self.state[0]
+
+    @key.setter
+    def key(self, value):
+        self.state = value, self.offset
+
+    @property
+    def offset(self):
+        """How far the stream has got; settable."""
+        return self.state[1]
+
+    @offset.setter
+    def offset(self, value):
+        self.state = self.key, value
 
     def __reduce__(self):
         return _restored, self.state
@@ -102,8 +125,12 @@ def _restored(key, offset):
     return generator
 
 
-def _size(shape):
-    return math.prod(shape) if isinstance(shape, (tuple, list)) else operator.index(shape)
+def _bits(key, offset):
+    """Two unsigned numbers of 64 bits as int64."""
+    values = operator.index(key), operator.index(offset)
+    if not all(0 <= v <= _MASK for v in values):
+        raise ValueError(f"Generator: key and offset are {values}, they must be in [0, 2**64)")
+    return np.array(values, "uint64").view("int64")
 
 
 _default = Generator(int.from_bytes(os.urandom(8), "little"))

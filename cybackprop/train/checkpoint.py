@@ -7,6 +7,7 @@ import numpy as np
 
 from cybackprop.errors import ModelFileError
 from cybackprop.io import load_tensors, save_tensors
+from cybackprop.ops.random import Generator
 
 KEY = "cybackprop.trainer"
 PARTS = {"parameters": dict, "optimizer": dict, "schedule": dict | None, "rng": list, "generators": list,
@@ -56,7 +57,7 @@ def load(path):
         state = join(json.loads(metadata[KEY]), arrays)
         wrong = [name for name, kind in PARTS.items() if name not in state or not isinstance(state[name], kind)]
         for pair in (state["rng"], state["order_at"] or state["rng"], *state["generators"]):
-            key, offset = map(operator.index, pair)
+            Generator().state = pair
         float(state["sum"][0]), operator.index(state["sum"][1])
         epochs, logs = state["history"]["epoch"], state["history"]["history"]
         if not all(isinstance(v, list) and len(v) == len(epochs) for v in logs.values()):

@@ -1,5 +1,6 @@
 """Philox: known answers, streams as functions of the position alone, distributions with fixed seeds."""
 
+import copy
 import math
 import pickle
 
@@ -20,7 +21,7 @@ KNOWN = [
 ]
 UNIFORM, NORMAL, MASK, BELOW = 1, 2, 3, 4        # the kind of number, last word of the counter: rng.c
 KEYS = (0, 1, 0xDEADBEEF12345678)
-OFFSETS = (0, 1, 2, 3, 127, 128, 129, 2 ** 32 - 1, 2 ** 33 + 1, 2 ** 40 + 3)
+OFFSETS = (0, 1, 2, 3, 127, 128, 129, 2 ** 32 - 1, 2 ** 33 + 1, 2 ** 40 + 3, 2 ** 63 - 4)
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 127, 128, 129, 300)
 
 
@@ -44,12 +45,17 @@ def word(key, position, kind):
     return w[0] | w[1] << 32
 
 
+def stream(key, offset):
+    """The bits of key and offset as int64."""
+    return cb.State([x - 2 ** 64 * (x >= 2 ** 63) for x in (key, offset)])
+
+
 DRAWS = {                                        # kind -> (key, offset, n) -> array
-    **{f"{k} {dtype}": lambda key, offset, n, k=k, dtype=dtype: engine.raw_random(k, key, offset, n, dtype).numpy()
+    **{f"{k} {dtype}": lambda key, at, n, k=k, dtype=dtype: engine.raw_random(stream(key, at), k, n, dtype).numpy()
        for k in ("uniform", "normal") for dtype in DTYPES},
-    "mask": lambda key, offset, n: engine.raw_mask(key, offset, n, 0.3).numpy(),
-    "integers": lambda key, offset, n: engine.raw_integers(key, offset, n, 10).numpy(),
-    "retried integers": lambda key, offset, n: engine.raw_integers(key, offset, n, 3 * 2 ** 61).numpy(),
+    "mask": lambda key, at, n: engine.raw_mask(stream(key, at), n, 0.3).numpy(),
+    "integers": lambda key, at, n: engine.raw_integers(stream(key, at), n, 10).numpy(),
+    "retried integers": lambda key, at, n: engine.raw_integers(stream(key, at), n, 3 * 2 ** 61).numpy(),
 }
 
 
@@ -63,21 +69,22 @@ def test_the_reference_gives_the_known_answers(counter, key, out):
 def test_the_engine_gives_the_reference(key, offset):
     n = 9
     words = [word(key, offset + i, UNIFORM) for i in range(n)]
-    wide = engine.raw_random("uniform", key, offset, n, "float64").numpy()
+    wide = engine.raw_random(stream(key, offset), "uniform", n, "float64").numpy()
     assert wide.tolist() == [(w >> 11) / 2 ** 53 for w in words]
-    narrow = engine.raw_random("uniform", key, offset, n, "float32").numpy()
+    narrow = engine.raw_random(stream(key, offset), "uniform", n, "float32").numpy()
     assert narrow.tolist() == [(w >> 40) / 2 ** 24 for w in words]
     kept = [block(key, (offset + i) // 4, MASK)[(offset + i) % 4] >= int(0.3 * 2 ** 32) for i in range(n)]
-    assert engine.raw_mask(key, offset, n, 0.3).tolist() == kept
-    assert engine.raw_integers(key, offset, n, 10).tolist() == [word(key, offset + i, BELOW) % 10 for i in range(n)]
+    assert engine.raw_mask(stream(key, offset), n, 0.3).tolist() == kept
+    below = engine.raw_integers(stream(key, offset), n, 10).tolist()
+    assert below == [word(key, offset + i, BELOW) % 10 for i in range(n)]
     normal = []
     for i in range(offset, offset + n):          # Box-Muller, two a block
         u, v = ((word(key, i // 2 * 2 + j, NORMAL) >> 11) for j in (0, 1))
         radius, angle = math.sqrt(-2 * math.log((u + 1) / 2 ** 53)), 2 * math.pi * (v / 2 ** 53)
         normal.append(radius * (math.sin(angle) if i % 2 else math.cos(angle)))
-    got = engine.raw_random("normal", key, offset, n, "float64").numpy()
+    got = engine.raw_random(stream(key, offset), "normal", n, "float64").numpy()
     np.testing.assert_allclose(got, normal, rtol=1e-12, atol=1e-14)
-    assert same_bits(engine.raw_random("normal", key, offset, n, "float32"), got.astype("float32"))
+    assert same_bits(engine.raw_random(stream(key, offset), "normal", n, "float32"), got.astype("float32"))
 
 
 @pytest.mark.parametrize("kind", DRAWS)
@@ -91,7 +98,7 @@ def test_n_and_then_m_equal_n_plus_m(kind, offset):
 
 
 def test_kinds_and_seeds_are_streams_of_their_own():
-    draws = [engine.raw_random("uniform", key, 0, 64, "float64").tolist() for key in range(50)]
+    draws = [engine.raw_random(stream(key, 0), "uniform", 64, "float64").tolist() for key in range(50)]
     draws += [cb.Generator(seed).uniform(64, dtype="float64").tolist() for seed in range(-5, 50)]
     assert len({tuple(d) for d in draws}) == len(draws)
 
@@ -197,3 +204,60 @@ def test_a_failed_call_leaves_the_stream_where_it_was(call, words):
     with pytest.raises((ValueError, TypeError), match=words):
         call(generator)
     assert generator.state == before
+
+
+TAKEN = {                                        # how many places of the stream a call takes
+    "uniform": (lambda g: g.uniform((3, 5)), 15), "normal": (lambda g: g.normal(7, 1.0, 2.0), 7),
+    "mask": (lambda g: g.mask((2, 1, 3), 0.5), 6), "integers": (lambda g: g.integers(9, 4), 4),
+    "one integer": (lambda g: g.integers(9), 1), "permutation": (lambda g: g.permutation(11), 11),
+    "nothing": (lambda g: g.uniform((0, 4)), 0), "spawn": (lambda g: g.spawn(), 1),
+    "dropout": (lambda g: cb.dropout(cb.ones((2, 3)), 0.5, rng=g), 6),
+}
+
+
+@pytest.mark.parametrize("offset", (0, 2 ** 63 - 2, 2 ** 64 - 3))
+@pytest.mark.parametrize("call, taken", TAKEN.values(), ids=TAKEN)
+def test_a_draw_moves_the_cell(call, taken, offset):
+    generator = cb.Generator(0)
+    cell, key = generator.cell, generator.key
+    generator.state = key, offset
+    call(generator)
+    assert generator.cell is cell and generator.state == (key, (offset + taken) % 2 ** 64)
+    assert np.array_equal(cell.numpy(), stream(*generator.state).numpy()) and cell.dtype == "int64"
+
+
+@pytest.mark.parametrize("key, offset", [(0, 0), (2 ** 63 - 1, 2 ** 63), (2 ** 64 - 1, 2 ** 64 - 4), (5, 2 ** 40)])
+def test_every_key_and_offset_is_held(key, offset):
+    generator = cb.Generator(0)
+    generator.key, generator.offset = key, offset
+    assert generator.state == (generator.key, generator.offset) == (key, offset)
+    assert pickle.loads(pickle.dumps(generator)).state == copy.deepcopy(generator).state == (key, offset)
+    words = [word(key, offset + i, UNIFORM) >> 11 for i in range(3)]
+    assert generator.uniform(3, dtype="float64").tolist() == [w / 2 ** 53 for w in words]
+
+
+def test_whoever_writes_the_cell_moves_the_stream():
+    a, b = cb.Generator(3), cb.Generator(4)
+    a.uniform(9)
+    b.cell.assign(a.cell)
+    assert b.state == a.state and b.normal(5).tolist() == a.normal(5).tolist()
+    twin = copy.deepcopy(a)
+    twin.uniform(1)
+    assert twin.offset == a.offset + 1
+
+
+@pytest.mark.parametrize("state", [(-1, 0), (0, 2 ** 64), (0.5, 0), (0,), (0, 0, 0)])
+def test_a_state_that_is_none_changes_nothing(state):
+    generator = cb.Generator(1)
+    before = generator.state
+    with pytest.raises((TypeError, ValueError)):
+        generator.state = state
+    assert generator.state == before
+
+
+@pytest.mark.parametrize("cell", [cb.State([1, 2, 3]), cb.State(1), cb.State([1.0, 2.0])])
+def test_a_stream_is_two_integers(cell):
+    with pytest.raises(ValueError, match="a stream is key and offset"):
+        engine.raw_mask(cell, 3, 0.5)
+    with pytest.raises(TypeError):
+        engine.raw_mask(cb.tensor([1, 2]), 3, 0.5)

@@ -75,6 +75,15 @@ def test_a_run_with_one_senseless_entry(name, value, path):
     refused(path, *parts(), cb.ModelFileError)
 
 
+@pytest.mark.parametrize("name, value", [("rng", [-1, 0]), ("order_at", [0, 2 ** 64]), ("generators", [[0.5, 0]]),
+                                         ("rng", [1, 2, 3])])
+def test_a_run_with_a_senseless_stream(name, value, path):
+    arrays, metadata = load_tensors(path)
+    entries = json.loads(metadata[KEY])["dict"]
+    save_tensors(path, arrays, {KEY: json.dumps({"dict": {**entries, name: value}})})
+    refused(path, *parts(), cb.ModelFileError)
+
+
 def test_files_that_are_no_run(path, tmp_path):
     nn.Dense(1, 1).save(tmp_path / "model")
     refused(tmp_path / "model", *parts(), cb.ModelFileError)
