@@ -96,6 +96,11 @@ cbp_status cbp_drop_copies(cbp_program *p)
     return free(keep), free(now), CBP_OK;
 }
 
+static size_t bytes_of(const cbp_value *v)
+{
+    return ((size_t)v->size * cbp_itemsize((cbp_dtype)v->dtype) + LINE - 1) / LINE * LINE;
+}
+
 /* ---- state is written last ---- */
 
 /* Instructions that do not depend on a write go before those that do; both keep their order, segment by segment. */
@@ -148,6 +153,13 @@ static int copy_at(cbp_program *p, int32_t at, int32_t from, int32_t to, int seg
     return 0;
 }
 
+static int32_t end_of_run(const cbp_program *p)
+{
+    int32_t i = 0;
+    while (i < p->n_instrs && p->instrs[i].segment == 0) i++;
+    return i;
+}
+
 /* A state that is written before the last instruction that may refuse is written in the slab; its place gets the
  * values at the end. */
 static cbp_status shadow(cbp_program *p, int32_t state, int32_t at)
@@ -175,7 +187,7 @@ static cbp_status shadow(cbp_program *p, int32_t state, int32_t at)
         if (x->of == state) x->of = twin;
     }
     const int32_t back = cbp_program_value(p, CBP_STATE, &like, p->values[state].held, state);
-    if (back < 0 || copy_at(p, at, state, twin, 0) || copy_at(p, p->n_instrs, last, back, 0)) return CBP_NOMEM;
+    if (back < 0 || copy_at(p, at, state, twin, 0) || copy_at(p, end_of_run(p), last, back, 0)) return CBP_NOMEM;
     return CBP_OK;
 }
 
@@ -187,6 +199,29 @@ static void mark_writes(cbp_program *p)
         for (int32_t k = 0; k < x->n_out; k++)
             if (cbp_out(p, x)[k] >= 0 && p->values[cbp_out(p, x)[k]].place == CBP_STATE) x->writes = 1;
     }
+}
+
+/* Small states that the run goes on to read, such as the place in a random stream, are moved on in the slab: the write
+ * that reading waits for would otherwise stand early in the program. */
+static cbp_status shadow_small(cbp_program *p)
+{
+    const int32_t n = p->n_values;
+    uint8_t *read = calloc((size_t)n + 1, 1);
+    if (!read) return CBP_NOMEM;
+    for (int32_t i = 0; i < p->n_instrs; i++) {
+        const cbp_instr *x = &p->instrs[i];
+        for (int32_t k = 0; k < x->n_in; k++) {
+            const int32_t v = cbp_in(p, x)[k];
+            if (v < 0 || p->values[v].place != CBP_STATE || p->values[v].of < 0) continue;
+            if (bytes_of(&p->values[v]) <= LINE) read[cbp_root(p, v)] = 1;
+        }
+    }
+    cbp_status status = CBP_OK;
+    for (int32_t v = 0; v < n && status == CBP_OK; v++)
+        if (read[v]) status = shadow(p, v, 0);
+    free(read);
+    mark_writes(p);
+    return status;
 }
 
 static cbp_status protect(cbp_program *p)
@@ -213,11 +248,6 @@ static cbp_status protect(cbp_program *p)
 
 /* ---- lifetimes and places ---- */
 
-static size_t bytes_of(const cbp_value *v)
-{
-    return ((size_t)v->size * cbp_itemsize((cbp_dtype)v->dtype) + LINE - 1) / LINE * LINE;
-}
-
 static void lifetimes(cbp_program *p)
 {
     for (int32_t v = 0; v < p->n_values; v++) p->values[v].made = p->values[v].used = -1;
@@ -227,7 +257,7 @@ static void lifetimes(cbp_program *p)
             if (p->args[x->in + k] < 0) continue;
             cbp_value *v = &p->values[cbp_root(p, p->args[x->in + k])];
             if (v->made < 0) v->made = i;
-            v->used = i;
+            v->used = x->segment && v->made < p->forward ? p->n_instrs : i;    /* a sweep may run again */
         }
     }
 }
@@ -333,13 +363,13 @@ cbp_status cbp_program_build(cbp_program *p, int plain)
     if (status == CBP_OK && !plain) status = cbp_drop_copies(p);
     if (status == CBP_OK && !plain) status = cbp_fold_constants(p);
     if (status == CBP_OK && !plain) status = cbp_fuse(p);
+    if (status == CBP_OK) status = shadow_small(p);
     if (status == CBP_OK) status = writes_last(p);
     if (status == CBP_OK) status = protect(p);
     if (status == CBP_OK && !plain) status = cbp_make_chains(p);
     if (status != CBP_OK) return status;
     p->split = first_write(p);
-    p->forward = 0;
-    while (p->forward < p->n_instrs && p->instrs[p->forward].segment == 0) p->forward++;
+    p->forward = end_of_run(p);
     lifetimes(p);
     scratch(p);
     return places(p, plain);

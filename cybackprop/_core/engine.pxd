@@ -55,6 +55,7 @@ cdef class Sweep:
     cdef PyObject **heap                 # counted Records, the highest number on top
     cdef Py_ssize_t count, capacity
     cdef readonly bint create_graph, retain_graph
+    cdef bint bare                       # hooks of the targets belong to another sweep
     cdef object needed                   # set of ids of records worth visiting, or None for all
     cdef object targets                  # dict id -> place in `found`, or None
     cdef list found

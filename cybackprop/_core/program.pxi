@@ -12,7 +12,7 @@ cdef class Frame:
 
 
 cdef enum:
-    FROM_ARRAY, FROM_TENSOR, FROM_GRAD, FROM_PATH
+    FROM_ARRAY, FROM_TENSOR, FROM_GRAD, FROM_PATH, FROM_COTANGENT
 
 
 cdef struct call_view:                   # an argument that is an ndarray, while a call lasts
@@ -48,6 +48,7 @@ cdef class Program:
     cdef public object result            # (tensors) -> what the function returned
     cdef public bint single              # the function returned one tensor
     cdef readonly bint writes
+    cdef readonly Derivative derivative  # None: the results take no gradient
     cdef public Key key                  # of the calls that it is for
     cdef public Py_ssize_t calls         # so far, the recorded one among them
 
@@ -58,7 +59,7 @@ cdef class Program:
         cbp_program_free(self.p)
 
     @staticmethod
-    def build(Recorder r, results, effects, paths, bint plain=False):
+    def build(Recorder r, results, effects, paths, Derivative derivative=None, bint plain=False):
         """The program of what r recorded.
 
         Parameters
@@ -79,6 +80,7 @@ cdef class Program:
             if whole == NULL:
                 raise MemoryError
         self.lines, self.frames, self.others, self.outputs, self.effects = r.lines, [], [], [], []
+        r.segment = 0
         for t in results:
             self.outputs.append(r.result(t.a))
         self.n_results = len(results)
@@ -86,6 +88,11 @@ cdef class Program:
             self.effects.append((owner, None if g is None else len(self.outputs)))
             if g is not None:
                 self.outputs.append(r.result((<Tensor>g).a))
+        self.derivative = derivative
+        if derivative is not None:
+            r.segment = 1
+            derivative.values = [-1 if g is None else r.result((<Tensor>g).a) for g in derivative.cotangents]
+            derivative.cotangents = None
         self.recorded = r.recorded()
         self.p = r.p
         r.p = whole if plain else cbp_program_new()
@@ -109,6 +116,9 @@ cdef class Program:
                 self.inputs[n].kind = FROM_TENSOR if isinstance(source[2], Tensor) else FROM_ARRAY
                 self.inputs[n].leaf = source[1]
                 self.others.append(None)
+            elif source[0] == "cotangent":
+                self.derivative.inputs.append(v)
+                continue
             else:
                 self.inputs[n].kind = FROM_GRAD
                 self.others.append(source[1])
@@ -129,7 +139,7 @@ cdef class Program:
     cdef int find_written(self) except -1:
         cdef int32_t i, k, o
         seen = {}
-        for i in range(self.p.split, self.p.n_instrs):
+        for i in range(self.p.split, self.p.forward):
             for k in range(self.p.instrs[i].n_out):
                 o = cbp_out(self.p, &self.p.instrs[i])[k]
                 if o >= 0 and self.p.values[o].place == CBP_STATE:
@@ -163,15 +173,21 @@ cdef class Program:
         cdef Frame frame = self.frame()
         cdef int status
         cdef list made = []
+        cdef bint linked = False
         try:
             copies = self.bind(frame, leaves, views)
             self.bind_outputs(frame, made)
+            entry = None if self.derivative is None else self.derivative.entry()
             status = self.run(frame)
             if status != CBP_OK:
                 return NOT_THIS
             self.commit(frame, made)
+            if self.derivative is not None:
+                self.derivative.link(self, frame, leaves, copies, made, entry)
+                linked = True
         finally:
-            self.frames.append(frame)
+            if not linked:
+                self.frames.append(frame)
         if self.single:
             return made[0]
         return self.result(made[:self.n_results])
@@ -184,7 +200,7 @@ cdef class Program:
         cdef list copies = None
         for i in range(self.n_inputs):
             x = &self.inputs[i]
-            if x.kind == FROM_ARRAY and readable(&views[x.leaf], x.dtype):
+            if x.kind == FROM_ARRAY and self.derivative is None and readable(&views[x.leaf], x.dtype):
                 cbp_frame_array(frame.f, x.value).data = views[x.leaf].view.buf
                 continue
             if x.kind == FROM_TENSOR:
@@ -221,7 +237,7 @@ cdef class Program:
     cdef int run(self, Frame frame) except -1:
         cdef cbp_status status
         cdef int i
-        cdef int32_t split = self.p.split, n = self.p.n_instrs
+        cdef int32_t split = min(self.p.split, self.p.forward), n = self.p.forward
         with nogil:
             status = cbp_frame_run(frame.f, 0, split)
             if status == CBP_OK:
@@ -240,6 +256,12 @@ cdef class Program:
             else:
                 frame.spare[<int>number - self.n_results] = owner.grad_
                 owner.grad_ = made[<int>number]
+        return 0
+
+    cdef int run_sweep(self, Frame frame) except -1:
+        cdef int32_t begin = self.p.forward, end = self.p.n_instrs
+        with nogil:
+            cbp_frame_run(frame.f, begin, end)
         return 0
 
     # ---- audits

@@ -52,8 +52,7 @@ cdef class Recorder:
     cdef readonly dict sources           # input value -> ("arg", leaf) or ("grad", tensor) or ("path", ...)
     cdef dict host_inputs                # (leaf, dtype) -> input value
     cdef readonly dict grads             # id of a tensor -> [tensor, its grad before, read before written]
-    cdef int segment
-    cdef int before                      # cbp_no_grad when it began
+    cdef public int segment
 
     def __cinit__(self):
         self.p = cbp_program_new()
@@ -216,7 +215,6 @@ cdef class Recorder:
                 self.origins[id(leaf)] = (leaf, i)
         if cbp_recorder != NULL:
             raise TapeError("a program is being recorded already")
-        self.before = cbp_no_grad
         cbp_recorder = <PyObject *>self
         n_recording += 1
 
@@ -230,6 +228,27 @@ cdef class Recorder:
         self.append(&op, &v, 1, &out, 1)
         return out
 
+    def sweep(self, tensors, boundary):
+        """Record the reverse sweep of what was run.
+
+        tensors: results whose records are alive.  boundary: the records where it ends.  Returns the cotangents of the
+        boundary, a Tensor or None each.
+        """
+        cdef Tensor t, g
+        cdef Sweep s = Sweep(True, False, boundary)
+        s.bare = True
+        self.segment = 1
+        self.start(())
+        try:
+            for k, t in enumerate(tensors):
+                g = wrap(like(t.a))
+                memset(g.a.data, 0, g.nbytes)
+                self.input(g.a, ("cotangent", k))
+                s.start(t, g)
+            return s.run_all()
+        finally:
+            self.stop()
+
     def constant_of(self, thing):
         """The values that were taken from a Tensor or NumPy array outside as constants."""
         if isinstance(thing, Tensor):
@@ -239,9 +258,14 @@ cdef class Recorder:
             found = [self.ids[at] for at, arr in self.host.items() if arr is thing and at in self.ids]
         return [v for v in found if self.p.values[<int32_t>v].place == CBP_CONST]
 
-    def states(self):
-        """Addresses of the states that the run met."""
-        return {<size_t>self.p.values[i].held for i in range(self.p.n_values) if self.p.values[i].place == CBP_STATE}
+    def written_states(self):
+        """The states that the run wrote, as tensors."""
+        cdef int32_t i
+        found = {}
+        for i in range(self.p.n_values):
+            if self.p.values[i].place == CBP_STATE and self.p.values[i].of >= 0:
+                found[<size_t>self.p.values[i].held] = i
+        return [state_of(self.p.values[<int32_t>i].held) for i in found.values()]
 
     def known(self, Tensor t):
         """Whether the run made, read or was given this tensor's value."""
@@ -305,6 +329,14 @@ cdef cbp_array *root_of(cbp_array *a) noexcept:
     while a.is_view:
         a = a.base
     return a
+
+
+cdef State state_of(cbp_array *a):
+    """Another State with the same memory and version."""
+    cdef State s = State.__new__(State)
+    cbp_array_drop(s.a)
+    s.a = cbp_array_hold(a)
+    return s
 
 
 cdef str describe(cbp_program *p, int32_t i, list lines):

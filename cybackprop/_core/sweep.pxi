@@ -188,7 +188,7 @@ cdef class Sweep:
     cdef Tensor finish(self, Record r):
         """The complete cotangent of a record: hooks see it, owners get it."""
         cdef Tensor g = self.cotangent(r), new
-        if r.hooks is not None:
+        if r.hooks is not None and not (self.bare and <size_t><PyObject *>r in self.targets):
             for hook, in list(r.hooks):
                 result = hook(g)
                 if result is not None:

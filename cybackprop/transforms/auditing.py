@@ -11,14 +11,14 @@ from cybackprop.errors import AuditError
 def audited(name, program, leaves, record):
     """The result of an eager call, after a replay on copies has proved to have the same bits; None: it refused.
 
-    record: runs the function and records it; returns (result, tensors, effects, paths, Recorder).
+    record: runs the function and records it; returns (result, tensors, effects, paths, Recorder, derivative of it).
     """
     rehearsal = program.rehearse(leaves)
     if rehearsal is None:                # another branch: this call is not for the program
         return None
     before, after, made, _ = rehearsal
-    result, tensors, effects, paths, recorder = record()
-    plain = Program.build(recorder, tensors, effects, paths, plain=True)
+    result, tensors, effects, paths, recorder, derivative = record()
+    plain = Program.build(recorder, tensors, effects, paths, derivative(), plain=True)
     _compare_instructions(name, program, plain)
     wrong = program.differences(after, made, tensors, effects)
     if wrong:

@@ -6,10 +6,12 @@ import warnings
 
 import numpy as np
 
-from cybackprop._core.engine import Compiled, Key, Program, Recorder, Tensor, leaf_fact
+from cybackprop._core import engine
+from cybackprop._core.engine import Compiled, Derivative, Key, Program, Recorder, Tensor, leaf_fact
 from cybackprop.errors import AuditError, TapeError
 from cybackprop.ops.registry import public
 from cybackprop.transforms.auditing import audited
+from cybackprop.transforms.rerun import rules
 from cybackprop.transforms.watching import NUMBERS, Findings, Watcher
 
 MOST_PATHS = 8                           # programs for arguments of one kind; beyond, calls run eagerly
@@ -119,6 +121,24 @@ def _results(tree):
     return tensors, (lambda new: make(spec, new))
 
 
+def _pack(spec, leaves):
+    """The arguments that _unpack, or a call with leaves alone, made these of."""
+    if isinstance(spec, int):
+        return tuple(leaves), {}
+    left = iter(leaves)
+
+    def make(node):
+        if node is None:
+            return next(left)
+        kind, children = node
+        if kind == "dict":
+            return {k: make(v) for k, v in children}
+        parts = [make(v) for v in children]
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+
+    return make(spec)
+
+
 # ---- recording
 
 def _slow(compiled, spec, leaves, originals, args, kwargs, program):
@@ -134,10 +154,11 @@ def _slow(compiled, spec, leaves, originals, args, kwargs, program):
                           "another; from now on such calls run eagerly", RuntimeWarning, stacklevel=3)
         return compiled.function(*args, **kwargs)
     facts = [leaf_fact(x) for x in leaves]
-    result, make, tensors, effects, recorder, findings, watcher = _run(compiled, leaves, originals, args, kwargs)
+    result, make, tensors, effects, recorder, findings, watcher, mark = _run(compiled, leaves, originals, args, kwargs)
     found = _paths(recorder, findings)
     grads = [(t, before is None) for t, before, read in recorder.grads.values() if read]
-    program = Program.build(recorder, tensors, effects, found)
+    derivative = _derivative(compiled, spec, leaves, tensors, recorder, mark)
+    program = Program.build(recorder, tensors, effects, found, derivative)
     program.single, program.result = isinstance(result, Tensor), make
     arrays = list({id(g): g for g in found.values()}.values())
     program.key = Key(spec, facts, findings.guards + arrays, Facts(findings, watcher), grads)
@@ -148,8 +169,10 @@ def _slow(compiled, spec, leaves, originals, args, kwargs, program):
 
 def _audit(compiled, program, leaves, originals, args, kwargs):
     def record():
-        result, _, tensors, effects, recorder, findings, _ = _run(compiled, leaves, originals, args, kwargs)
-        return result, tensors, effects, _paths(recorder, findings), recorder
+        result, _, tensors, effects, recorder, findings, _, mark = _run(compiled, leaves, originals, args, kwargs)
+        found = _paths(recorder, findings)
+        return result, tensors, effects, found, recorder, lambda: _derivative(compiled, program.key.spec, leaves, tensors,
+                                                                              recorder, mark)
 
     try:
         return audited(_name(compiled), program, leaves, record)
@@ -171,7 +194,7 @@ def _name(compiled):
 
 def _run(compiled, leaves, originals, args, kwargs):
     """Run the function while recording it."""
-    recorder, watcher = Recorder(), Watcher()
+    recorder, watcher, mark = Recorder(), Watcher(), engine.last_number()
     recorder.start(originals)
     try:
         with watcher:
@@ -180,8 +203,33 @@ def _run(compiled, leaves, originals, args, kwargs):
         recorder.stop()
     tensors, make = _results(result)
     effects = _gradients(recorder)
-    _refuse_survivors(recorder, [*tensors, *(g for _, g in effects if g is not None)])
-    return result, make, tensors, effects, recorder, Findings(watcher, _is_module, leaves), watcher
+    if not any(map(engine.can_be_swept, tensors)):       # else their history holds what it needs
+        _refuse_survivors(recorder, [*tensors, *(g for _, g in effects if g is not None)])
+    return result, make, tensors, effects, recorder, Findings(watcher, _is_module, leaves), watcher, mark
+
+
+def _derivative(compiled, spec, leaves, tensors, recorder, mark):
+    """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
+    outputs = [k for k, t in enumerate(tensors) if engine.can_be_swept(t)]
+    if not outputs or len({tensors[k].dtype for k in outputs}) > 1:
+        return None
+    edge = {}                            # records where the sweep ends: older ones, and leaves
+    for r in engine.reachable([tensors[k].record for k in outputs], mark):
+        for i in r.inputs:
+            if i is not None and (i.number <= mark or i.is_leaf):
+                edge[i] = None
+    known = {x.record: k for k, x in enumerate(leaves) if isinstance(x, Tensor) and x.record is not None}
+    sources = [known[r] if r in known else engine.owner_of(r) for r in edge]
+    if not sources or any(s is None for s in sources):
+        return None
+    cotangents = recorder.sweep([tensors[k] for k in outputs], list(edge))
+    states = recorder.written_states()
+
+    def again(values):
+        args, kwargs = _pack(spec, values)
+        return _results(compiled.function(*args, **kwargs))[0]
+
+    return Derivative(outputs, sources, cotangents, rules(again, outputs), states)
 
 
 def _paths(recorder, findings):
