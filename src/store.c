@@ -121,7 +121,7 @@ cbp_array *cbp_array_new(cbp_dtype dtype, int ndim, const ptrdiff_t *shape)
     a->version = 0;
     a->base = NULL;
     a->size = size;
-    a->pins = 0;
+    a->pins = a->busy = 0;
     a->dtype = (uint8_t)dtype;
     a->ndim = (uint8_t)ndim;
     a->is_view = 0;
@@ -144,7 +144,7 @@ cbp_array *cbp_array_view(cbp_array *base, int ndim, const ptrdiff_t *shape)
     *a = *base;
     a->refs = 1;
     a->base = cbp_array_hold(base);
-    a->pins = 0;
+    a->pins = a->busy = 0;
     a->is_view = 1;
     a->recorded = 0;
     a->ndim = (uint8_t)ndim;

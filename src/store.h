@@ -13,6 +13,7 @@ typedef struct cbp_array {
     struct cbp_array *base;          /* whose memory this is (counted): a viewed array or a store; NULL: its own */
     ptrdiff_t size;                  /* elements */
     int32_t pins;                    /* views and exports that hold the address: while > 0 the data may not move */
+    int32_t busy;                    /* runs without the GIL that read it, or -1: one that writes it */
     uint8_t dtype, ndim, is_view;    /* is_view: base is an array seen in another shape, not a store */
     uint8_t mutable;                 /* a Parameter's: whoever must not see it change copies */
     uint8_t recorded;                /* references that a recording has: 0 or 1 */

@@ -13,6 +13,7 @@ import functools
 import operator
 import sys
 import threading
+from time import perf_counter
 
 import numpy as np
 
@@ -34,6 +35,7 @@ include "update.pxi"
 include "random.pxi"
 include "config.pxi"
 include "program.pxi"
+include "turns.pxi"
 include "derivative.pxi"
 include "compiled.pxi"
 include "selftest.pxi"

@@ -1,5 +1,5 @@
 # The C side as Cython sees it.  Shapes and formulas are documented once, in the headers.
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
 
 cdef extern from "cbp.h" nogil:
     ctypedef enum cbp_dtype:
@@ -119,7 +119,7 @@ cdef extern from "store.h" nogil:
         void *data
         cbp_array *base
         Py_ssize_t size
-        int32_t pins
+        int32_t pins, busy
         uint8_t dtype
         uint8_t ndim
         uint8_t is_view
@@ -144,6 +144,15 @@ cdef extern from "walk.h" nogil:
     int cbp_broadcast_shape(const cbp_array *a, const cbp_array *b, Py_ssize_t *shape, int *bad) noexcept
     bint same_shape "cbp_same_shape"(const cbp_array *a, const cbp_array *b) noexcept
 
+cdef extern from "chain.h" nogil:
+    ctypedef enum cbp_link_kind:
+        CBP_LINK_UNARY, CBP_LINK_UNARY_VJP, CBP_LINK_BINARY, CBP_LINK_SIDE_A, CBP_LINK_SIDE_B
+    ctypedef struct cbp_link:
+        int16_t kind, row
+    ctypedef struct cbp_chain:
+        int32_t n_links
+        cbp_link *links
+
 cdef extern from "op.h" nogil:
     ctypedef enum cbp_op_kind:
         CBP_OP_unary, CBP_OP_unary_vjp, CBP_OP_binary, CBP_OP_binary_vjp, CBP_OP_copy, CBP_OP_reshape, CBP_OP_fill,
@@ -160,6 +169,7 @@ cdef extern from "op.h" nogil:
         double p[2]
         double q[2]
         int64_t a[25]
+        cbp_chain *chain
     ctypedef struct cbp_op_info:
         const char *name
         cbp_status (*shape)(const cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs) noexcept nogil

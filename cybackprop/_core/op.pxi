@@ -108,6 +108,9 @@ cdef int run_in_place(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outp
     what: who writes, for the TapeError of a record that kept an older version.
     """
     cdef int i
+    for i in range(n_out):
+        if outputs[i] != NULL and outputs[i].busy:
+            wait_for(outputs[i])
     cbp_op_infos[op.kind].run(op, inputs, n_in, outputs, NULL)
     if recording():
         note(op, inputs, n_in, outputs, n_out)

@@ -43,8 +43,8 @@ cdef class Program:
     cdef list outputs                    # values that the caller gets: results, then gradients
     cdef int n_results
     cdef list effects                    # (tensor, number of the output or None): what .grad is afterwards
-    cdef cbp_array **written
-    cdef int n_written
+    cdef cbp_array **states              # all that it reads or writes, those first that it writes
+    cdef int n_states, n_written
     cdef public object result            # (tensors) -> what the function returned
     cdef public bint single              # the function returned one tensor
     cdef readonly bint writes
@@ -55,7 +55,7 @@ cdef class Program:
     def __dealloc__(self):
         self.frames = None
         free(self.inputs)
-        free(self.written)
+        free(self.states)
         cbp_program_free(self.p)
 
     @staticmethod
@@ -99,7 +99,7 @@ cdef class Program:
         self.take_inputs(r, paths)
         if cbp_program_build(self.p, plain) != CBP_OK:
             raise MemoryError
-        self.find_written()
+        self.find_states()
         return self
 
     cdef int take_inputs(self, Recorder r, dict paths) except -1:
@@ -136,7 +136,7 @@ cdef class Program:
         self.n_inputs = n
         return 0
 
-    cdef int find_written(self) except -1:
+    cdef int find_states(self) except -1:
         cdef int32_t i, k, o
         seen = {}
         for i in range(self.p.split, self.p.forward):
@@ -146,11 +146,15 @@ cdef class Program:
                     seen[<size_t>self.p.values[o].held] = o
         self.n_written = len(seen)
         self.writes = self.n_written > 0
-        self.written = <cbp_array **>calloc(self.n_written + 1, sizeof(cbp_array *))
-        if self.written == NULL:
+        for i in range(self.p.n_values):
+            if self.p.values[i].place == CBP_STATE:
+                seen.setdefault(<size_t>self.p.values[i].held, i)
+        self.n_states = len(seen)
+        self.states = <cbp_array **>calloc(self.n_states + 1, sizeof(cbp_array *))
+        if self.states == NULL:
             raise MemoryError
         for k, o in enumerate(seen.values()):
-            self.written[k] = self.p.values[o].held
+            self.states[k] = self.p.values[o].held
         return 0
 
     cdef Frame frame(self):
@@ -166,6 +170,14 @@ cdef class Program:
         f.spare = [None] * len(self.effects)
         return f
 
+    def explain(self):
+        """Print the instructions: operation, shapes, bytes, place in the slab, and where each comes from."""
+        explain_program(self)
+
+    def profile(self, *args, int repeat=30):
+        """Print the time of each instruction for these arguments; states stay as they are."""
+        profile_program(self, args, repeat)
+
     # ---- running
 
     cdef object replay(self, list leaves, call_view *views):
@@ -178,7 +190,9 @@ cdef class Program:
             copies = self.bind(frame, leaves, views)
             self.bind_outputs(frame, made)
             entry = None if self.derivative is None else self.derivative.entry()
+            begin_turn(self)
             status = self.run(frame)
+            end_turn(self)
             if status != CBP_OK:
                 return NOT_THIS
             self.commit(frame, made)
@@ -248,7 +262,7 @@ cdef class Program:
         cdef int i
         cdef Tensor owner
         for i in range(self.n_written):
-            self.written[i].version += 1
+            self.states[i].version += 1
         for i, (t, number) in enumerate(self.effects):
             owner = <Tensor>t
             if number is None:
@@ -260,8 +274,10 @@ cdef class Program:
 
     cdef int run_sweep(self, Frame frame) except -1:
         cdef int32_t begin = self.p.forward, end = self.p.n_instrs
+        begin_turn(self)
         with nogil:
             cbp_frame_run(frame.f, begin, end)
+        end_turn(self)
         return 0
 
     # ---- audits
@@ -359,17 +375,98 @@ cdef class Program:
 
     # ---- looking inside
 
+    @property
+    def facts(self):
+        """{"slab": bytes, "scratch": bytes, "writes_from": first instruction that writes state, "sweep_from": ...}."""
+        return {"slab": self.p.slab, "scratch": self.p.scratch, "writes_from": min(self.p.split, self.p.forward),
+                "sweep_from": self.p.forward, "calls": self.calls}
+
     def instructions(self):
-        """[(op, inputs, outputs, line)]: the values by number."""
+        """[(what, inputs, outputs, line)]: the values by number, see `value`; None for a missing one."""
         cdef int32_t i, k
         cdef cbp_instr *x
         rows = []
         for i in range(self.p.n_instrs):
             x = &self.p.instrs[i]
-            rows.append((op_name(&x.op), [cbp_in(self.p, x)[k] for k in range(x.n_in)],
-                         [cbp_out(self.p, x)[k] for k in range(x.n_out)],
+            ins = [cbp_in(self.p, x)[k] for k in range(x.n_in)]
+            outs = [cbp_out(self.p, x)[k] for k in range(x.n_out)]
+            rows.append((op_text(&x.op), [None if v < 0 else v for v in ins], [None if v < 0 else v for v in outs],
                          "" if x.line < 0 else self.lines[x.line]))
         return rows
+
+    def value(self, int32_t v):
+        """(place, dtype, shape, bytes, offset in the slab or None) of a value; place: "slab", "argument 0", ..."""
+        cdef cbp_value *x = &self.p.values[v]
+        cdef int32_t root = cbp_root(self.p, v)
+        cdef int i
+        place = PLACES[self.p.values[root].place]
+        for i in range(self.n_inputs):
+            if self.inputs[i].value == root:
+                kind = self.inputs[i].kind
+                place = (f"argument {self.inputs[i].leaf}" if kind in (FROM_ARRAY, FROM_TENSOR) else
+                         "gradient" if kind == FROM_GRAD else (<Guard>self.others[i]).label)
+        shape = tuple([x.shape[i] for i in range(x.ndim)])
+        return (place, DTYPES[x.dtype], shape, x.size * cbp_itemsize(<cbp_dtype>x.dtype),
+                self.p.values[root].offset if self.p.values[root].place == CBP_TEMP else None)
+
+    def time(self, list leaves, int repeat):
+        """Seconds of each instruction, the least of `repeat` runs, on copies of the states."""
+        cdef Frame frame = self.new_frame(True)
+        cdef list made = []
+        cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
+        cdef int i, turn
+        if views == NULL:
+            raise MemoryError
+        best = [float("inf")] * self.p.forward
+        try:
+            copies = self.bind(frame, leaves, views)
+            self.bind_outputs(frame, made)
+            for turn in range(repeat):
+                for i in range(self.p.forward):
+                    start = perf_counter()
+                    status = cbp_frame_run(frame.f, i, i + 1)
+                    best[i] = min(best[i], perf_counter() - start)
+                    if status != CBP_OK:
+                        raise TapeError(f"profile: {describe(self.p, i, self.lines)} refuses these arguments")
+        finally:
+            free(views)
+        return best
+
+
+cdef object explain_program = None, profile_program = None
+
+
+def set_explain(explain, profile):
+    """What `Program.explain` and `Program.profile` call: from `cybackprop.transforms`."""
+    global explain_program, profile_program
+    explain_program, profile_program = explain, profile
+
+
+PLACES = ("slab", "argument", "result", "constant", "state")
+
+
+cdef str op_text(const cbp_op *op):
+    """op_name, and what was fused into it."""
+    cdef int i
+    name = op_name(op)
+    if op.kind == CBP_OP_chain:
+        links = [link_name(&op.chain.links[i]) for i in range(op.chain.n_links)]
+        shown = links if len(links) <= 8 else [*links[:5], f"... {len(links) - 6} more ...", links[-1]]
+        return f"chain of {len(links)}: {' '.join(shown)}"
+    if op.kind in (CBP_OP_dense, CBP_OP_dense_vjp) and op.row >= 0:
+        name += " " + cbp_unary_rows[op.row].name.decode()
+    if op.kind == CBP_OP_dense_vjp and op.prev >= 0:
+        name += ", then slope of " + cbp_unary_rows[op.prev].name.decode()
+    return name
+
+
+cdef str link_name(const cbp_link *link):
+    if link.kind == CBP_LINK_UNARY:
+        return cbp_unary_rows[link.row].name.decode()
+    if link.kind == CBP_LINK_UNARY_VJP:
+        return cbp_unary_rows[link.row].name.decode() + "'"
+    return cbp_binary_rows[link.row].name.decode() + ("" if link.kind == CBP_LINK_BINARY else
+                                                      "'a" if link.kind == CBP_LINK_SIDE_A else "'b")
 
 
 cdef object NOT_THIS = object()

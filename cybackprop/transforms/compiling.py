@@ -10,6 +10,7 @@ from cybackprop._core import engine
 from cybackprop._core.engine import Compiled, Derivative, Key, Program, Recorder, Tensor, leaf_fact
 from cybackprop.errors import AuditError, TapeError
 from cybackprop.ops.registry import public
+from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
 from cybackprop.transforms.auditing import audited
 from cybackprop.transforms.rerun import rules
 from cybackprop.transforms.watching import NUMBERS, Findings, Watcher

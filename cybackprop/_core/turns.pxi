@@ -1,0 +1,51 @@
+# Whose turn it is: programs run without the GIL, so two that write one state, or one that writes and one that reads it,
+# run one after the other.  The GIL guards the marks in the arrays; whoever finds one waits without it.
+
+cdef object turnstile = threading.Condition()
+cdef int n_waiting = 0
+
+
+cdef int wait_for(cbp_array *a) except -1:
+    """Until no program reads or writes an array."""
+    global n_waiting
+    n_waiting += 1
+    try:
+        with turnstile:
+            while a.busy:
+                turnstile.wait(0.05)
+    finally:
+        n_waiting -= 1
+    return 0
+
+
+cdef int begin_turn(Program p) except -1:
+    """Mark the states of a program as read or written."""
+    cdef int i
+    while True:
+        for i in range(p.n_states):
+            if p.states[i].busy < 0 or (i < p.n_written and p.states[i].busy):
+                break
+        else:
+            break
+        wait_for(p.states[i])
+    for i in range(p.n_states):
+        p.states[i].pins += 1
+        if i < p.n_written:
+            p.states[i].busy = -1
+        else:
+            p.states[i].busy += 1
+    return 0
+
+
+cdef int end_turn(Program p) except -1:
+    cdef int i
+    for i in range(p.n_states):
+        p.states[i].pins -= 1
+        if i < p.n_written:
+            p.states[i].busy = 0
+        else:
+            p.states[i].busy -= 1
+    if n_waiting:
+        with turnstile:
+            turnstile.notify_all()
+    return 0

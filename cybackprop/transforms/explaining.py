@@ -1,0 +1,75 @@
+"""What Program.explain and Program.profile print."""
+
+from cybackprop._core import engine
+
+
+def explain(program):
+    """Print what a program reads, its instructions, and what it leaves."""
+    facts = program.facts
+    rows = [_row(program, i, *instruction) for i, instruction in enumerate(program.instructions())]
+    print(f"{len(rows)} instructions, slab {facts['slab']:,} bytes, scratch {facts['scratch']:,}")
+    _table(["", "operation", "reads", "writes", "bytes", "slab at", "from"], rows, _sections(facts))
+    constants = _constants(program)
+    if constants:
+        print("constants, the same in every call:")
+        for text in constants:
+            print("   ", text)
+    if program.key is not None and program.key.guards:
+        print("only while these are as they were:", ", ".join(f"{g.label} = {_short(g.expected)}" if g.how == "equal" else
+                                                           g.label for g in program.key.guards))
+
+
+def profile(program, args, repeat):
+    """Print the time of each instruction."""
+    seconds = program.time(list(args), repeat)
+    total = sum(seconds) or 1e-9
+    rows = [[str(i), what, f"{s * 1e6:.2f}", f"{s / total:.0%}", line]
+            for i, ((what, _, _, line), s) in enumerate(zip(program.instructions(), seconds, strict=False))]
+    print(f"{total * 1e6:.2f} us in {len(seconds)} instructions, each the best of {repeat} runs, about 0.1 us of it clock")
+    _table(["", "operation", "us", "share", "from"], rows, {})
+
+
+def _sections(facts):
+    out = {facts["writes_from"]: "state is written from here on"}
+    out[facts["sweep_from"]] = "the reverse sweep, when somebody asks for it"
+    return out
+
+
+def _row(program, i, what, ins, outs, line):
+    values = [program.value(v) for v in outs if v is not None]
+    return [str(i), what, ", ".join(_shown(program, v) for v in ins if v is not None),
+            ", ".join(_shown(program, v) for v in outs if v is not None), f"{sum(v[3] for v in values):,}",
+            ", ".join(f"{v[4]:,}" for v in values if v[4] is not None), line]
+
+
+def _shown(program, v):
+    place, dtype, shape, _, _ = program.value(v)
+    name = f"%{v}" if place == "slab" else place
+    size = "x".join(map(str, shape)) or "1"
+    return f"{name} {size}" + ("" if dtype.name == "float32" else f" {dtype.name}")
+
+
+def _constants(program):
+    seen = {}
+    for what, ins, _, line in program.instructions():
+        for v in ins:
+            if v is not None and program.value(v)[0] == "constant" and program.value(v)[2] != ():
+                seen.setdefault(v, f"{_shown(program, v)} in {what.partition(':')[0]} at {line}")
+    return list(seen.values())
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _table(head, rows, sections):
+    widths = [max(len(row[c]) for row in [head, *rows]) for c in range(len(head))]
+    widths = [min(w, 60) for w in widths]
+    for i, row in enumerate([head, *rows]):
+        if i and i - 1 in sections:
+            print(f"-- {sections[i - 1]}")
+        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+engine.set_explain(explain, profile)
