@@ -83,11 +83,6 @@ cdef class Run:
             self.program.frames.append(self.frame)
 
     @property
-    def sources(self):
-        """What the inputs of the record are: numbers of leaves, or Tensors."""
-        return self.program.derivative.sources
-
-    @property
     def states(self):
         """What the function wrote, to be put back before it runs again."""
         return self.program.derivative.states
@@ -172,16 +167,6 @@ cdef class PartRow(Row):
 def owner_of(Record r):
     """The tensor, a Parameter say, that a leaf record belongs to; None for others."""
     return None if r.owner == NULL or r.row is not leaf_row else <object>r.owner
-
-
-def detour(tensors, records):
-    """Give tensors other records for a while; returns those they had."""
-    cdef Tensor t
-    before = []
-    for t, record in zip(tensors, records):
-        before.append(t.record)
-        t.record = <Record?>record
-    return before
 
 
 cdef object part_rules = (None, None)

@@ -55,10 +55,11 @@ cdef class Sweep:
     cdef PyObject **heap                 # counted Records, the highest number on top
     cdef Py_ssize_t count, capacity
     cdef readonly bint create_graph, retain_graph
-    cdef bint bare                       # hooks of the targets belong to another sweep
     cdef object needed                   # set of ids of records worth visiting, or None for all
-    cdef object targets                  # dict id -> place in `found`, or None
-    cdef list found
+    cdef dict targets                    # id of a record where the sweep ends -> place in `goals`, or None
+    cdef Py_ssize_t n_goals
+    cdef cbp_array **goals               # their cotangents so far: such records are not touched, others may sweep them
+    cdef list goal_tensors               # the same when the sweep itself is recorded
     cdef list results                    # (tensor, its cotangent)
     cdef cbp_array *trash                # where kernels write what nobody wants
     cdef bint skips(self, Record edge)
@@ -70,6 +71,7 @@ cdef class Sweep:
     cdef int give(self, Record edge, cbp_array *c) except -1      # takes over the reference to c
     cdef int give_tensor(self, Record edge, Tensor c) except -1
     cdef cbp_array *target(self, Record edge, cbp_array *like, cbp_array *reuse, int *add) except NULL
+    cdef cbp_array **place(self, Record edge) except NULL
     cdef int push(self, Record edge) except -1
     cdef Record pop(self)
 

@@ -191,11 +191,13 @@ cdef class Program:
             self.bind_outputs(frame, made)
             entry = None if self.derivative is None else self.derivative.entry()
             begin_turn(self)
-            status = self.run(frame)
-            end_turn(self)
-            if status != CBP_OK:
-                return NOT_THIS
-            self.commit(frame, made)
+            try:
+                status = self.run(frame)
+                if status != CBP_OK:
+                    return NOT_THIS
+                self.commit(frame, made)
+            finally:
+                end_turn(self)
             if self.derivative is not None:
                 self.derivative.link(self, frame, leaves, copies, made, entry)
                 linked = True

@@ -236,7 +236,6 @@ cdef class Recorder:
         """
         cdef Tensor t, g
         cdef Sweep s = Sweep(True, False, boundary)
-        s.bare = True
         self.segment = 1
         self.start(())
         try:

@@ -22,12 +22,20 @@ cdef class Sweep:
         self.results = []
         if targets is not None:
             self.targets = {<size_t><PyObject *>t: i for i, t in enumerate(targets)}
-            self.found = [None] * len(targets)
+            self.goal_tensors = [None] * len(targets)
+            self.goals = <cbp_array **>calloc(len(targets) + 1, sizeof(cbp_array *))
+            if self.goals == NULL:
+                raise MemoryError
+            self.n_goals = len(targets)
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
         while self.count > 0:            # abandoned half way: let the claimed records go
             self.drop(self.pop())
         free(self.heap)
+        for i in range(self.n_goals):
+            cbp_array_drop(self.goals[i])
+        free(self.goals)
 
     cdef drop(self, Record r):
         r.sweeper = NULL
@@ -89,6 +97,7 @@ cdef class Sweep:
     cdef int give(self, Record edge, cbp_array *c) except -1:
         """Add c to the cotangent of a record; the reference to c is taken over."""
         cdef cbp_array *sum_
+        cdef cbp_array **place
         if self.skips(edge):
             cbp_array_drop(c)
             return 0
@@ -96,21 +105,21 @@ cdef class Sweep:
             message = wrong_cotangent(edge, c)
             cbp_array_drop(c)
             raise ShapeError(message)
-        if edge.sweeper != <PyObject *>self:
-            try:
-                self.push(edge)
-            except BaseException:
-                cbp_array_drop(c)
-                raise
-            edge.cot = c
+        try:
+            place = self.place(edge)
+        except BaseException:
+            cbp_array_drop(c)
+            raise
+        if place[0] == NULL:
+            place[0] = c
             return 0
-        sum_ = edge.cot if exclusive(edge.cot) else c if exclusive(c) else like(c)
-        cbp_active[c.dtype].binary(ADD.place, c.size, edge.cot.data, 1, c.data, 1, sum_.data)
+        sum_ = place[0] if exclusive(place[0]) else c if exclusive(c) else like(c)
+        cbp_active[c.dtype].binary(ADD.place, c.size, place[0].data, 1, c.data, 1, sum_.data)
         if recording():
-            note_binary(ADD.place, edge.cot, c, sum_)
-        if sum_ != edge.cot:
-            cbp_array_drop(edge.cot)
-            edge.cot = sum_
+            note_binary(ADD.place, place[0], c, sum_)
+        if sum_ != place[0]:
+            cbp_array_drop(place[0])
+            place[0] = sum_
         if sum_ != c:
             cbp_array_drop(c)
         return 0
@@ -121,20 +130,29 @@ cdef class Sweep:
         reuse: an array that the kernel may overwrite because nobody reads it afterwards, or NULL.
         """
         cdef cbp_array *fresh
+        cdef cbp_array **place
         add[0] = 0
         if self.skips(edge):
             return self.bin(like_)
-        if edge.sweeper != <PyObject *>self:
-            self.push(edge)
-            edge.cot = reuse if reuse != NULL and exclusive(reuse) else like(like_)
-        elif exclusive(edge.cot):
+        place = self.place(edge)
+        if place[0] == NULL:
+            place[0] = reuse if reuse != NULL and exclusive(reuse) else like(like_)
+        elif exclusive(place[0]):
             add[0] = 1
         else:                            # shared with another record: from here on it has its own
-            fresh = copied(edge.cot)
-            cbp_array_drop(edge.cot)
-            edge.cot = fresh
+            fresh = copied(place[0])
+            cbp_array_drop(place[0])
+            place[0] = fresh
             add[0] = 1
-        return edge.cot
+        return place[0]
+
+    cdef cbp_array **place(self, Record edge) except NULL:
+        """Where the cotangent of a record is gathered; it waits for its turn from now on."""
+        if self.targets is not None and <size_t><PyObject *>edge in self.targets:
+            return &self.goals[<Py_ssize_t>self.targets[<size_t><PyObject *>edge]]
+        if edge.sweeper != <PyObject *>self:
+            self.push(edge)
+        return &edge.cot
 
     cdef int give_tensor(self, Record edge, Tensor c) except -1:
         """The same while the sweep is recorded."""
@@ -142,7 +160,11 @@ cdef class Sweep:
             return 0
         if c.a.size != edge.size or c.a.dtype != edge.dtype:
             raise ShapeError(wrong_cotangent(edge, c.a))
-        if edge.sweeper != <PyObject *>self:
+        if self.targets is not None and <size_t><PyObject *>edge in self.targets:
+            goal = self.targets[<size_t><PyObject *>edge]
+            before = self.goal_tensors[goal]
+            self.goal_tensors[goal] = c if before is None else binary(ADD, before, c)
+        elif edge.sweeper != <PyObject *>self:
             self.push(edge)
             edge.cot_tensor = c
         else:
@@ -170,11 +192,9 @@ cdef class Sweep:
         r = self.pop()
         try:
             check_alive(r)
-            if want_cotangent or r.owner != NULL or r.hooks is not None or self.targets is not None:
+            if want_cotangent or r.owner != NULL or r.hooks is not None:
                 g = self.finish(r)
-            if self.found is not None and <size_t><PyObject *>r in self.targets:
-                self.found[self.targets[<size_t><PyObject *>r]] = g
-            elif self.create_graph:
+            if self.create_graph:
                 if r.n:
                     give_all(r.row, r, self, r.row.vjp_rule(r, r.cot_tensor))
             else:
@@ -188,7 +208,7 @@ cdef class Sweep:
     cdef Tensor finish(self, Record r):
         """The complete cotangent of a record: hooks see it, owners get it."""
         cdef Tensor g = self.cotangent(r), new
-        if r.hooks is not None and not (self.bare and <size_t><PyObject *>r in self.targets):
+        if r.hooks is not None:
             for hook, in list(r.hooks):
                 result = hook(g)
                 if result is not None:
@@ -222,7 +242,9 @@ cdef class Sweep:
         """Visit everything that is left."""
         with sweep_lock:
             self.run()
-        return self.found
+        if self.create_graph or self.targets is None:
+            return self.goal_tensors
+        return [None if self.goals[i] == NULL else wrap(cbp_array_hold(self.goals[i])) for i in range(self.n_goals)]
 
     def commit(self):
         """Add what was found to the ``.grad`` of leaves: all sums first, so that a failure changes nothing."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cybackprop._core.engine import tensor
+from cybackprop._core.engine import Tensor, tensor
 from cybackprop.ops.registry import public
 
 public(tensor)

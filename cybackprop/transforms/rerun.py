@@ -7,47 +7,43 @@ tangents, and sweeps inside another recording do.
 import contextlib
 
 from cybackprop._core import engine
+from cybackprop._core.engine import Sweep
 from cybackprop.ops.creation import zeros
 from cybackprop.ops.movement import concatenate, reshape
-from cybackprop.transforms.walks import Recording
+from cybackprop.transforms.walks import climb
 
 
-class Again(Recording):
-    """Runs a function again with its own arguments, whose records are exchanged meanwhile for fresh ones."""
-
-    def __init__(self, record, function, outputs):
-        run = record.saved
-        self.recorded = engine.is_grad_enabled()
-        self.mark = engine.last_number()
-        sources = [run.leaves[s] if isinstance(s, int) else s for s in run.sources]
-        self.inputs = [engine.alias(x) for x in sources]
-        self.outer = [True] * len(sources)
-        with contextlib.ExitStack() as undo:
-            undo.callback(engine.detour, sources, engine.detour(sources, [x.record for x in self.inputs]))
-            for state, value in zip(run.states, run.entry, strict=True):
-                undo.callback(state.assign, engine.tensor(state))
-                state.assign(value)
-            with engine.enable_grad():
-                tensors = function(run.leaves)
-        self.result = [tensors[k] for k in outputs]
+def _again(record, function, outputs):
+    """The results of another run, linked to what the first was linked to; states are what they were then."""
+    run = record.saved
+    with contextlib.ExitStack() as undo:
+        for state, value in zip(run.states, run.entry, strict=True):
+            undo.callback(state.assign, engine.tensor(state))
+            state.assign(value)
+        with engine.enable_grad():
+            tensors = function(run.leaves)
+    return [tensors[k] for k in outputs]
 
 
 def rules(function, outputs):
     """(vjp, jvp) of the record of a compiled function: leaves -> the tensors of its result, of which outputs count."""
 
     def vjp(record, g):
-        again = Again(record, function, outputs)
-        parts, at = [], 0
-        for y in again.result:
-            parts.append(reshape(g, y.shape) if len(outputs) == 1 else reshape(reshape(g, -1)[at:at + y.size], y.shape))
+        results = _again(record, function, outputs)
+        sweep = Sweep(False, engine.is_grad_enabled(), record.inputs)
+        at = 0
+        for y in results:
+            part = g if len(outputs) == 1 else reshape(g, -1)[at:at + y.size]
             at += y.size
-        return again.pull(again.result, parts)
+            if y.record is not None:
+                sweep.start(y, reshape(part, y.shape))
+        return sweep.run_all()
 
     def jvp(record, tangents):
-        again = Again(record, function, outputs)
-        known = [engine.tensor(0, x.dtype) * x.detach() if t is None else t
-                 for x, t in zip(again.inputs, tangents, strict=True)]
-        moved = again.push(again.result, known)
+        mark = engine.last_number()
+        results = _again(record, function, outputs)
+        known = {r: t for r, t in zip(record.inputs, tangents, strict=True) if t is not None}
+        moved = climb(engine.reachable([y.record for y in results], mark), known, results)
         return moved[0] if len(moved) == 1 else concatenate([reshape(t, -1) for t in moved])
 
     return vjp, jvp

@@ -56,15 +56,23 @@ class Recording:
         known = {x.record: t for x, t in zip(self.inputs, tangents, strict=True)}
         again = self.recorded and (self.outside or any(t.record is not None for t in tangents))
         with engine.enable_grad() if again else engine.no_grad():
-            for r in path:
-                if r not in known:
-                    r.check_alive()
-                    known[r] = r.row.jvp_rule(r, tuple(None if i is None else known.get(i) for i in r.inputs))
-        return [known[y.record] if y.record in known else zeros_like(y) for y in outputs]
+            return climb(path, known, outputs)
 
     def outward(self, outputs):
         """The results as the caller sees them: with a history only if that leads further out."""
         return [y if self.recorded and self.outside else y.detach() for y in outputs]
+
+
+def climb(path, known, outputs):
+    """Tangents of the outputs from those that are known, by records in ascending order; others have none."""
+    for r in path:
+        if r in known:
+            continue
+        tangents = tuple(None if i is None else known.get(i) for i in r.inputs)
+        if any(t is not None for t in tangents):
+            r.check_alive()
+            known[r] = r.row.jvp_rule(r, tangents)
+    return [known[y.record] if y.record in known else zeros_like(y) for y in outputs]
 
 
 def tensors(results, what):
