@@ -6,6 +6,7 @@
 #include "dispatch.h"
 #include "move.h"
 #include "rng.h"
+#include "rows.h"
 #include "walk.h"
 
 void cbp_op_set_shape(cbp_array *y, int dtype, int ndim, const ptrdiff_t *shape)
@@ -21,6 +22,7 @@ void cbp_op_set_shape(cbp_array *y, int dtype, int ndim, const ptrdiff_t *shape)
 #include "op_row.h"
 #include "op_move.h"
 #include "op_product.h"
+#include "op_update.h"
 
 #define op_scratch_none NULL
 const cbp_op_info cbp_op_infos[CBP_N_OPS] = {

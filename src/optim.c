@@ -41,7 +41,7 @@ static inline T cbp_square(T x) { return x * (cbp_abs(x) < K(1e-15) ? 0 : x); }
 #define NAMES(...) __VA_ARGS__
 
 /* has1 .. has3 are constants wherever the loop is expanded, so each combination of moments is a plain loop of its own. */
-#define CBP_OPTIM(name, moments, always, names, hyper, once, ...) \
+#define CBP_OPTIM(name, moments, always, names, options, hyper, values, once, ...) \
 static inline __attribute__((always_inline)) void \
 name##_loop(ptrdiff_t n, T *restrict W, const T *restrict G, T *restrict M1, T *restrict M2, T *restrict M3, \
             const double *hyper_, const int has1, const int has2, const int has3) \
@@ -74,7 +74,7 @@ static void name##_whole(ptrdiff_t n, T *const *b, const double *h) \
 #include "optim.def"
 
 typedef void (*whole_loop)(ptrdiff_t n, T *const *buffers, const double *h);
-#define CBP_OPTIM(name, moments, always, names, hyper, once, ...) name##_whole,
+#define CBP_OPTIM(name, ...) name##_whole,
 static const whole_loop loops[] = {
 #include "optim.def"
 };

@@ -22,7 +22,9 @@ const cbp_binary_info cbp_binary_rows[] = {
 };
 
 #define TEXT(...) #__VA_ARGS__
-#define CBP_OPTIM(name, moments, always, names, hyper, ...) {#name, TEXT hyper, names, moments, always},
+#define NAMES(...) __VA_ARGS__
+#define CBP_OPTIM(name, moments, always, names, options, hyper, ...) \
+    {#name, TEXT options, TEXT hyper, names, moments, always, sizeof(struct { double NAMES options; }) / sizeof(double)},
 const cbp_optim_info cbp_optim_rows[] = {
 #include "optim.def"
 };

@@ -16,9 +16,11 @@ typedef struct {
 } cbp_binary_info;
 
 typedef struct {
-    const char *name, *hyper;      /* hyper-parameters in the order of the kernel's h[], separated by ", " */
+    const char *name, *options;    /* in the order of the operation's inputs, separated by ", " */
+    const char *hyper;             /* hyper-parameters in the order of the kernel's h[], likewise */
     const char *moment_names;
     int moments, always;           /* how many moments the rule knows, and how many of them it always has */
+    int n_options;
 } cbp_optim_info;
 
 extern const cbp_unary_info cbp_unary_rows[];

@@ -7,7 +7,7 @@ import numpy as np
 import references
 
 from cybackprop._core import engine
-from cybackprop._core.engine import binary_rows, unary_rows
+from cybackprop._core.engine import State, binary_rows, unary_rows
 
 DTYPES = ("float32", "float64")
 SIZES = (0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 67)     # both sides of every vector width and unroll
@@ -112,10 +112,11 @@ def same_values(a, b):
     return same_bits(a, b)
 
 
-def step(name, parameters, moments, hyper):
-    """One step of a row of optim.def; hyper by name, missing ones 0; moments: one list a moment, or None."""
-    values = [float(hyper.get(h, 0)) for h in engine.optimizer_facts()[name][0]]
-    engine.update(name, [(parameters, moments, values)], {}, {})
+def step(name, parameters, moments, options, t, decays=True):
+    """Step t of a row of optim.def; options by name, missing ones 0; moments: one list a moment, or None."""
+    numbers = tuple(State(float(options.get(n, 0)), "float64") for n in engine.optimizer_facts()[name][0])
+    members = [(p, State(t - 1), *(m and m[i] for m in moments)) for i, p in enumerate(parameters)]
+    engine.update(name, [(numbers, decays, members)])
 
 
 def cotangents(n, dtype, rng):

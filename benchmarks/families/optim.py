@@ -50,10 +50,10 @@ class Ours:
         self.repeats = 64 if n < 10_000 else 1
         if worn:
             self.wear(cls, options, n)
-        group = self.opt.param_groups[0]
-        values = self.opt.values(group, 1000)
-        moments = [None if m is None else [m] * self.repeats for m in self.opt.moments[id(self.p)]]
-        self.calls = [([self.p] * self.repeats, moments, [float(values[name]) for name in self.opt.hyper])]
+        group, count = self.opt.param_groups[0], self.opt.steps[id(self.p)]
+        count.assign(1000)
+        member = (self.p, count, *self.opt.moments[id(self.p)])
+        self.calls = [(tuple(map(group.cell, self.opt.numbers)), False, [member] * self.repeats)]
         self.row = self.opt.row
 
     def wear(self, cls, options, n):
@@ -68,7 +68,7 @@ class Ours:
                 mine.assign(np.resize(theirs.numpy(), n))
 
     def kernel(self):
-        engine.update(self.row, self.calls, {}, {})
+        engine.update(self.row, self.calls)
 
 
 def plain(n, repeats):

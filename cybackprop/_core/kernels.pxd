@@ -101,10 +101,12 @@ cdef extern from "rows.h" nogil:
         int compares
     ctypedef struct cbp_optim_info:
         const char *name
+        const char *options
         const char *hyper
         const char *moment_names
         int moments
         int always
+        int n_options
     const cbp_unary_info cbp_unary_rows[]
     const cbp_binary_info cbp_binary_rows[]
     const cbp_optim_info cbp_optim_rows[]
@@ -161,9 +163,8 @@ cdef extern from "op.h" nogil:
         CBP_OP_argmax, CBP_OP_transpose, CBP_OP_broadcast_to, CBP_OP_slice, CBP_OP_unslice, CBP_OP_concatenate,
         CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul, CBP_OP_dense,
         CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce, CBP_OP_ce_vjp,
-        CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_OP_advance, CBP_OP_chain,
-        CBP_OP_guard,
-        CBP_N_OPS
+        CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_OP_advance,
+        CBP_OP_optim, CBP_OP_chain, CBP_OP_guard, CBP_N_OPS
     ctypedef struct cbp_op:
         int32_t kind, row, prev, flags, dtype
         double p[2]

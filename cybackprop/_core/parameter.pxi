@@ -1,14 +1,20 @@
 # Parameter: a leaf that an optimizer changes in place.
 
-# The last write of each array that has been written, so that a TapeError can name it: address -> (what, where).
+# The last write of each array that has been written, so that a TapeError can name it: address -> `written_by`.
 cdef dict writers = {}
 
 
 cdef str last_write(cbp_array *a):
     while a.is_view:
         a = a.base
-    what = writers.get(<size_t>a)
-    return "" if what is None else f" (written by {what})"
+    write = writers.get(<size_t>a)
+    if write is None:
+        return ""
+    what, code, place = write
+    if code is None:
+        return f" (written by {what})"
+    line = next((line for first, end, line in code.co_lines() if first <= place < end), None)
+    return f" (written by {what} at {code.co_filename}:{line})"
 
 
 cdef void note_write(cbp_array *a, object what):
@@ -19,12 +25,12 @@ cdef void note_write(cbp_array *a, object what):
     writers[<size_t>a] = what
 
 
-cdef str caller_place(int depth):
-    """file:line of the first frame outside this package."""
+cdef tuple written_by(str what):
+    """What writes, and from where: the first frame outside this package.  Lines are looked up when somebody asks."""
     frame = sys._getframe(0)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("cybackprop"):
         frame = frame.f_back
-    return "" if frame is None else f" at {frame.f_code.co_filename}:{frame.f_lineno}"
+    return (what, None, 0) if frame is None else (what, frame.f_code, frame.f_lasti)
 
 
 @cython.binding(False)
@@ -94,7 +100,7 @@ cdef int assign_array(cbp_array *to, cbp_array *values) except -1:
     """Write the values of another array of that shape and dtype."""
     cdef cbp_op op
     clear(&op, CBP_OP_copy)
-    return run_in_place(&op, &values, 1, &to, 1, "assign" + caller_place(0))
+    return run_in_place(&op, &values, 1, &to, 1, written_by("assign"))
 
 
 cdef cbp_array *assignable(State s, Tensor value) except NULL:

@@ -13,7 +13,7 @@ cdef Tensor drawn(int kind, State stream, shape, int dtype, double p=0, int64_t 
     out = wrap(run_one(&op, stream.a))
     clear(&op, CBP_OP_advance)
     op.a[0] = out.a.size
-    run_in_place(&op, &stream.a, 1, &stream.a, 1, "a random draw")
+    run_in_place(&op, &stream.a, 1, &stream.a, 1, ("a random draw", None, 0))
     return out
 
 

@@ -138,7 +138,7 @@ cdef class Tensor:
         refuse_value("item")
         if self.a.size != 1:
             raise ShapeError(f"item: the tensor has shape {self.shape}; only one element makes a number")
-        return number_in(self.a)
+        return only_number(self.a)
 
     def tolist(self):
         """The values as nested lists."""
@@ -153,7 +153,7 @@ cdef class Tensor:
     def __bool__(self):
         if self.a.size != 1:
             raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous")
-        cdef bint truth = number_in(self.a)
+        cdef bint truth = only_number(self.a)
         if recording():                  # a program takes this branch again only if the truth is the same
             (<Recorder>cbp_recorder).guard(self.a, truth, 1)
         return truth
@@ -283,7 +283,7 @@ cdef class Tensor:
     def __getitem__(self, key): return operators["getitem"](self, key)
 
 
-cdef object number_in(const cbp_array *a):
+cdef object only_number(const cbp_array *a):
     """The only element as a Python number."""
     if a.dtype == CBP_F32:
         return (<float *>a.data)[0]

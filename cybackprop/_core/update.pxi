@@ -4,8 +4,8 @@ cdef dict optimizers = {cbp_optim_rows[i].name.decode(): i for i in range(cbp_n_
 
 
 def optimizer_facts():
-    """{name: (hyper-parameters in the kernel's order, names of the moments, how many are always there)}."""
-    return {name: (tuple(cbp_optim_rows[<int>i].hyper.decode().strip("()").split(", ")),
+    """{name: (options in the order of the operation's inputs, names of the moments, how many are always there)}."""
+    return {name: (tuple(cbp_optim_rows[<int>i].options.decode().split(", ")),
                    tuple(cbp_optim_rows[<int>i].moment_names.decode().split()), cbp_optim_rows[<int>i].always)
             for name, i in optimizers.items()}
 
@@ -35,8 +35,68 @@ def flatten(parameters):
     return moved
 
 
-def update(str row, list groups, dict steps, dict new_steps):
-    """One step of an optimizer row: parameters with a gradient change in place, as do their moments.
+ctypedef struct update_call:             # one operation `optim`
+    int flags, n_in, n_out
+    cbp_array **inputs
+    cbp_array **outputs
+
+
+cdef cbp_array *number_in(State cell, int dtype, str what) except NULL:
+    """A number that an update reads."""
+    if cell is None or cell.a.dtype != dtype or cell.a.ndim != 0:
+        raise ValueError(f"{what} is a State of one {DTYPES[dtype]} number, not {cell!r}")
+    return cell.a
+
+
+cdef int read_member(str row, const cbp_optim_info *info, tuple member, cbp_array **inputs,
+                     cbp_array **outputs) except -1:
+    """w, g, t, m1, m2, m3 of a parameter and what is written of them; 0 if there is no gradient, else 1."""
+    cdef Parameter p, moment
+    cdef Tensor g
+    cdef int k
+    if len(member) != 2 + info.moments:
+        raise ValueError(f"{row}: {info.moments} moments wanted, {len(member) - 2} given")
+    p = member[0]
+    if p is None:
+        raise ValueError(f"{row}: a member has no Parameter")
+    if recording():
+        (<Recorder>cbp_recorder).see_grad(p, True)
+    g = p.grad_
+    if g is None:
+        return 0
+    if g.a.dtype != p.a.dtype or not same_shape(g.a, p.a):
+        raise ShapeError(f"{row}: the gradient of a parameter of shape {p.shape} does not fit")
+    inputs[0] = outputs[0] = p.a
+    inputs[1] = g.a
+    inputs[2] = outputs[1] = number_in(member[1], CBP_I64, "a count of steps")
+    for k in range(3):
+        moment = member[2 + k] if k < info.moments else None
+        if moment is None and k < info.always:
+            raise ValueError(f"{row}: moment {k + 1} is missing")
+        if moment is not None and (moment.a.dtype != p.a.dtype or not same_shape(moment.a, p.a)):
+            raise ShapeError(f"{row}: a moment of shape {moment.shape} for a parameter of shape {p.shape}")
+        inputs[3 + k] = outputs[2 + k] = array_of(moment)
+    return 1
+
+
+cdef int read_call(str row, const cbp_optim_info *info, tuple options, list members, update_call *call) except -1:
+    """Lay out what one operation reads and writes; there is room for 6 and 5 arrays a member."""
+    cdef cbp_array **inputs = call.inputs
+    cdef cbp_array **outputs = call.outputs
+    for cell in options:
+        inputs[0] = number_in(cell, CBP_F64, "an option")
+        inputs += 1
+    for member in members:
+        if read_member(row, info, member, inputs, outputs):
+            inputs += 6
+            outputs += 5
+    call.n_in = <int>(inputs - call.inputs)
+    call.n_out = <int>(outputs - call.outputs)
+    return 0
+
+
+def update(str row, list calls):
+    """One step of an optimizer row: parameters with a gradient change in place, as do their moments and step counts.
 
     Everything is checked before anything changes, and no Python code runs in between: a signal finds the step whole.
 
@@ -44,40 +104,39 @@ def update(str row, list groups, dict steps, dict new_steps):
     ----------
     row : str
         Name in optim.def.
-    groups : list of (parameters, moments, hyper)
-        parameters: list of Parameter, each with a gradient.  moments: one list a moment of the row, in the order of
-        the parameters; None turns that part of the rule off.  hyper: numbers in the row's order.
-    steps, new_steps : dict
-        steps.update(new_steps) happens with the update.
+    calls : list of (options, decays, members)
+        Each is one operation.  options: a tuple of States, float64, in the row's order.  decays: False takes
+        weight_decay as 0.  members: a list of tuples, Parameter, count of its steps (a State, int64) and each moment of
+        the row; None turns that part of the rule off.
     """
-    cdef double h[16]
-    cdef int i, j, k, place = optimizers[row]
-    cdef void *m[3]
-    cdef Parameter p, moment
-    cdef Tensor g
-    for parameters, moments, hyper in groups:
-        if len(moments) != cbp_optim_rows[place].moments or len(hyper) > 16:
-            raise ValueError(f"{row}: {cbp_optim_rows[place].moments} moments wanted, {len(moments)} given")
-        for p in parameters:
-            if recording():
-                (<Recorder>cbp_recorder).see_grad(p, True)
-            g = p.grad_
-            if g is None or g.a.dtype != p.a.dtype or not same_shape(g.a, p.a):
-                raise ShapeError(f"{row}: the gradient of a parameter of shape {p.shape} is missing or does not fit")
-        [float(x) for x in hyper]
-    written_by = row + ".step" + caller_place(0)
-    for parameters, moments, hyper in groups:
-        for j in range(len(hyper)):
-            h[j] = hyper[j]
-        for i in range(len(parameters)):
-            p = parameters[i]
-            g = p.grad_
-            for k in range(3):
-                m[k] = NULL
-                if k < len(moments) and moments[k] is not None:
-                    moment = moments[k][i]
-                    m[k] = moment.a.data
-                    moment.a.version += 1
-            cbp_active[p.a.dtype].optim(place, p.a.size, p.a.data, g.a.data, m[0], m[1], m[2], h)
-            note_write(p.a, written_by)
-    steps.update(new_steps)
+    cdef const cbp_optim_info *info = &cbp_optim_rows[<int>optimizers[row]]
+    cdef Py_ssize_t arrays = 0, i, n = len(calls)
+    cdef update_call *all_calls
+    cdef cbp_array **room
+    cdef cbp_op op
+    for options, _, members in calls:
+        if len(options) != info.n_options:
+            raise ValueError(f"{row}: {info.n_options} options wanted, {len(options)} given")
+        arrays += info.n_options + 11 * len(members)
+    all_calls = <update_call *>malloc((n + 1) * sizeof(update_call) + arrays * sizeof(cbp_array *))
+    if all_calls == NULL:
+        raise MemoryError
+    room = <cbp_array **>(all_calls + n)
+    try:
+        for i in range(n):
+            options, decays, members = calls[i]
+            all_calls[i].flags = 0 if decays else 1
+            all_calls[i].inputs = room
+            all_calls[i].outputs = room + info.n_options + 6 * len(members)
+            read_call(row, info, options, members, &all_calls[i])
+            room = all_calls[i].outputs + 5 * len(members)
+        write = written_by(row + ".step")
+        for i in range(n):
+            if all_calls[i].n_out == 0:
+                continue
+            clear(&op, CBP_OP_optim)
+            op.row = optimizers[row]
+            op.flags = all_calls[i].flags
+            run_in_place(&op, all_calls[i].inputs, all_calls[i].n_in, all_calls[i].outputs, all_calls[i].n_out, write)
+    finally:
+        free(all_calls)

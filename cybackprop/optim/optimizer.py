@@ -1,15 +1,19 @@
-"""Optimizer: groups of parameters, their moments, and one call into the kernels a step."""
+"""Optimizer: groups of parameters, their moments and step counts, and one call into the kernels a step."""
 
 import functools
 import operator
+from collections.abc import Mapping
 
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Parameter
+from cybackprop._core.engine import Parameter, State, structure_changed, structure_version
 from cybackprop.errors import ShapeError
+from cybackprop.nn.containers import ModuleList
+from cybackprop.optim.group import Group
 
 ALIASES = {"learning_rate": "lr", "epsilon": "eps"}
+MOST_STEPS = 2**53                       # every count below is a float64
 
 
 class Optimizer:
@@ -25,8 +29,13 @@ class Optimizer:
 
     Attributes
     ----------
-    param_groups : list of dict
+    param_groups : list of Group
         "params" and the options of each group; change ``group["lr"]`` at any time.
+
+    Notes
+    -----
+    All that a step reads or changes is in arrays: parameters, gradients, moments, the numbers of the groups and a count
+    of steps for each parameter.
     """
 
     row: str
@@ -39,15 +48,25 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: no parameters were given")
         self.defaults = options
         self.param_groups = []
-        self.steps = {}                  # id of parameter -> updates so far
+        self.steps = {}                  # id of parameter -> State, its updates so far
         self.moments = {}                # id of parameter -> [Parameter or None, ...]
-        self.hyper, self.moment_names, self.always = engine.optimizer_facts()[self.row]
-        groups = params if isinstance(params[0], dict) else [{"params": params}]
+        self.numbers, self.moment_names, self.always = engine.optimizer_facts()[self.row]
+        self._arranged = None            # the version of the structure that _calls are made for
+        groups = params if isinstance(params[0], Mapping) else [{"params": params}]
         everything = [p for g in groups for p in ([g["params"]] if isinstance(g.get("params"), Parameter) else
                                                   g.get("params", ())) if isinstance(p, Parameter)]
         flatten(everything)              # one store for all groups
         for group in groups:
             self.add_param_group(group)
+
+    @property
+    def param_groups(self):
+        """The groups; edits of the list count as a change of structure."""
+        return self._groups
+
+    @param_groups.setter
+    def param_groups(self, groups):
+        self._groups = ModuleList(groups)
 
     def add_param_group(self, group):
         """Take more parameters, with options of their own."""
@@ -66,10 +85,10 @@ class Optimizer:
         self.check(group)
         flatten(members)
         for p in members:
-            self.steps[id(p)] = 0
+            self.steps[id(p)] = State(0)
             self.moments[id(p)] = self.new_moments(group, p)
         flatten([m for p in members for m in self.moments[id(p)] if m is not None])
-        self.param_groups.append(group)
+        self.param_groups.append(Group(group, self.numbers, self.switches))
 
     def check(self, group):
         """Refuse options that make no sense; subclasses add theirs."""
@@ -85,24 +104,26 @@ class Optimizer:
         on = [i < self.always or bool(group[self.switches[i - self.always]]) for i in range(len(self.moment_names))]
         return [Parameter(np.zeros(p.shape, p.dtype), requires_grad=False) if wanted else None for wanted in on]
 
-    def values(self, group, t):
-        """The row's hyper-parameters at step t, by name; subclasses add what they compute."""
-        return {"scale": 1.0, **group}
-
     def step(self):
         """Update every parameter that has a gradient.  A failed call changes nothing."""
-        calls, new_steps = [], {}
+        # whoever holds the cell of a switch may have written it past its group
+        if self._arranged != structure_version() or list(map(bool, self._watched)) != self._on:
+            self._arrange()
+        engine.update(self.row, self._calls)
+
+    def _arrange(self):
+        """Sort the parameters into calls of the engine: by group, dtype and whether weight decay applies."""
+        self._calls = []
         for group in self.param_groups:
             self._follow_switches(group)
-            for (t, decays), members in self._buckets(group).items():
-                values = self.values(group, t)
-                if not decays and "weight_decay" in values:
-                    values["weight_decay"] = 0.0
-                moments = [None if column[0] is None else list(column)
-                           for column in zip(*(self.moments[id(p)] for p in members), strict=True)]
-                calls.append((members, moments, [float(values[name]) for name in self.hyper]))
-                new_steps.update({id(p): t for p in members})
-        engine.update(self.row, calls, self.steps, new_steps)
+            calls, cells = {}, tuple(map(group.cell, self.numbers))
+            for p in group["params"]:
+                decays = bool(group.get("decay_bias", True)) or p.ndim > 1
+                calls.setdefault((p.dtype, decays), []).append((p, self.steps[id(p)], *self.moments[id(p)]))
+            self._calls += [(cells, decays, members) for (_, decays), members in calls.items()]
+        self._watched = [group.cell(s) for group in self.param_groups for s in self.switches if s in self.numbers]
+        self._on = list(map(bool, self._watched))
+        self._arranged = structure_version()
 
     def _follow_switches(self, group):
         """Options that turn a moment on may have changed: momentum from 0 to 0.9, say."""
@@ -111,15 +132,7 @@ class Optimizer:
             if [m is not None for m in self.moments[id(p)][self.always:]] != on:
                 fresh, old = self.new_moments(group, p), self.moments[id(p)]
                 self.moments[id(p)] = [n if o is None or n is None else o for n, o in zip(fresh, old, strict=True)]
-
-    def _buckets(self, group):
-        """Parameters with a gradient by (their step, whether weight decay applies)."""
-        buckets = {}
-        for p in group["params"]:
-            if p.grad is not None:
-                decays = group.get("decay_bias", True) or p.ndim > 1
-                buckets.setdefault((self.steps[id(p)] + 1, decays), []).append(p)
-        return buckets
+                structure_changed()
 
     def zero_grad(self):
         """Forget the gradients."""
@@ -137,7 +150,7 @@ class Optimizer:
         members = self.parameters()
         return {
             "groups": [{k: v for k, v in g.items() if k != "params"} for g in self.param_groups],
-            "steps": [self.steps[id(p)] for p in members],
+            "steps": [self.steps[id(p)].item() for p in members],
             "moments": {name: [None if self.moments[id(p)][i] is None else np.array(self.moments[id(p)][i])
                                for p in members] for i, name in enumerate(self.moment_names)},
         }
@@ -148,24 +161,37 @@ class Optimizer:
         if len(state["groups"]) != len(self.param_groups) or len(state["steps"]) != len(members):
             raise ValueError(f"load_state_dict: the state has {len(state['groups'])} groups and {len(state['steps'])} "
                              f"parameters, the optimizer {len(self.param_groups)} and {len(members)}")
-        groups = []
         for group, options in zip(self.param_groups, state["groups"], strict=True):
             unknown = [k for k in options if k not in self.defaults]
             if unknown:
                 raise TypeError(f"load_state_dict: unknown options {unknown}; there are {list(self.defaults)}")
-            groups.append({**group, **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}})
-            self.check(groups[-1])
+            self.check(group.merged(options))
         for name in self.moment_names:
             if len(state["moments"][name]) != len(members):
                 raise ValueError(f"load_state_dict: {len(state['moments'][name])} values of {name}, "
                                  f"{len(members)} parameters")
-        steps = {id(p): operator.index(t) for p, t in zip(members, state["steps"], strict=True)}
-        moments = {id(p): [self._checked(name, p, state["moments"][name][i]) for name in self.moment_names]
-                   for i, p in enumerate(members)}
-        flatten([m for ms in moments.values() for m in ms if m is not None])
-        for group, new in zip(self.param_groups, groups, strict=True):
-            group.update(new)
-        self.steps, self.moments = steps, moments
+        steps = [operator.index(t) for t in state["steps"]]
+        if not all(0 <= t < MOST_STEPS for t in steps):
+            raise ValueError(f"load_state_dict: the counts of steps are {steps}")
+        moments = [[self._checked(name, p, state["moments"][name][i]) for name in self.moment_names]
+                   for i, p in enumerate(members)]
+        for group, options in zip(self.param_groups, state["groups"], strict=True):
+            group.update(options)
+        for p, t, new in zip(members, steps, moments, strict=True):
+            self.steps[id(p)].assign(t)
+            self._take_moments(p, new)
+        flatten([m for p in members for m in self.moments[id(p)] if m is not None])
+
+    def _take_moments(self, p, values):
+        """Write moments; those that are there already stay the same arrays, for a program may hold them."""
+        old = self.moments[id(p)]
+        if [m is None for m in old] != [v is None for v in values]:
+            self.moments[id(p)] = [None if v is None else Parameter(v, requires_grad=False) for v in values]
+            structure_changed()
+            return
+        for moment, value in zip(old, values, strict=True):
+            if moment is not None:
+                moment.assign(value)
 
     @staticmethod
     def _checked(name, p, value):
@@ -176,7 +202,7 @@ class Optimizer:
         if value.shape != p.shape or value.dtype.kind not in "fiu":
             raise ShapeError(f"load_state_dict: {name}, {value.dtype} {value.shape}, does not fit "
                              f"a parameter of shape {p.shape}")
-        return Parameter(value.astype(p.dtype), requires_grad=False)
+        return value.astype(p.dtype)
 
     def __repr__(self):
         n = len(self.parameters())

@@ -47,10 +47,6 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs momentum > 0 and dampening = 0")
 
-    def values(self, group, t):
-        """Whether this is the first step."""
-        return {"scale": 1.0, **group, "first": t == 1}
-
 
 class RMSprop(Optimizer):
     """Gradient over its running root mean square.
@@ -116,10 +112,6 @@ class Adagrad(Optimizer):
             moments[0].assign(moments[0].numpy() + group["initial_accumulator"])
         return moments
 
-    def values(self, group, t):
-        """The learning rate after its decay."""
-        return {"scale": 1.0, **group, "lr": group["lr"] / (1 + (t - 1) * group["lr_decay"])}
-
 
 class Adam(Optimizer):
     """Adaptive moments.
@@ -162,11 +154,6 @@ class Adam(Optimizer):
                  decay_bias=False):
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
                                   "amsgrad": amsgrad, "decay_bias": decay_bias})
-
-    def values(self, group, t):
-        """Betas by name and the bias corrections."""
-        beta1, beta2 = group["betas"]
-        return {"scale": 1.0, **group, "beta1": beta1, "beta2": beta2, "bc1": 1 - beta1**t, "bc2": 1 - beta2**t}
 
 
 class AdamW(Adam):

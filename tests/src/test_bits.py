@@ -96,12 +96,11 @@ def training(rng, dtype):
         w = [cb.Parameter(v.astype(dtype)) for v in start]
         m = [[cb.Parameter(np.zeros(p.shape, dtype)) for p in w] for _ in moments]
         for t in range(1, 21):
-            values = {"scale": 0.9, "lr": 1e-2, "momentum": 0.9, "dampening": 0.1, "nesterov": 1, "weight_decay": 1e-2,
-                      "first": t == 1, "alpha": 0.9, "eps": 1e-8, "beta1": 0.9, "beta2": 0.99, "bc1": 1 - 0.9 ** t,
-                      "bc2": 1 - 0.99 ** t}
+            options = {"scale": 0.9, "lr": 1e-2, "momentum": 0.9, "dampening": 0.1, "nesterov": 1,
+                       "weight_decay": 1e-2, "alpha": 0.9, "eps": 1e-8, "beta1": 0.9, "beta2": 0.99, "lr_decay": 0.1}
             loss = rows_loss(cb.dense(cb.dense(x, w[0], w[1], "tanh"), w[2], w[3]), target)
             loss.backward(np.full(50, 0.02, dtype))
-            step(name, w, m, values)
+            step(name, w, m, options, t)
             for p in w:
                 p.grad = None
             yield f"{name} loss {t}", loss

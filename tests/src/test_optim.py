@@ -2,6 +2,7 @@
 
 import functools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -86,16 +87,6 @@ each_case = pytest.mark.parametrize("name, rule, hyper, switches, states", CASES
                                     ids=[f"{c[0]}-{i}" for i, c in enumerate(CASES)])
 
 
-def kernel_values(hyper, t):
-    """What the caller of the row computes in double."""
-    h = {**hyper, "first": t == 1}
-    if "beta1" in h:
-        h["bc1"], h["bc2"] = 1 - h["beta1"] ** t, 1 - h["beta2"] ** t
-    if "lr_decay" in h:
-        h["lr"] = h["lr"] / (1 + (t - 1) * h["lr_decay"])
-    return h
-
-
 def scheduled(hyper):
     """(t, hyper-parameters of step t)."""
     return [(t, hyper if t <= CHANGE else dict(hyper, lr=hyper["lr"] / 2)) for t in range(1, STEPS + 1)]
@@ -115,7 +106,7 @@ def test_trajectory(name, rule, hyper, switches, states, dtype, target, rng):
     for t, h in scheduled(hyper):
         g = rng.normal(size=n).astype(dtype)
         w.grad = g
-        step(name, [w], m, kernel_values(h, t))
+        step(name, [w], m, h, t)
         exact = rule(exact, g.astype(float), state, h, t)
         # eps, errors that grow with the steps, and what a small root magnifies when the square was centred
         np.testing.assert_allclose(w.numpy(), exact, rtol=0, atol=16 * t * eps * (10 if hyper.get("centered") else 1))
@@ -135,7 +126,7 @@ def test_an_element_does_not_depend_on_its_place(name, rule, hyper, switches, st
             w, m = cb.Parameter(w0[part]), moments_for(switches, w0[part].size, dtype)   # noqa: B023
             for t in (1, 2):
                 w.grad = g[part] * t                                                     # noqa: B023
-                step(name, [w], m, kernel_values(hyper, t))
+                step(name, [w], m, hyper, t)
             return [w.numpy(), *(x[0].numpy() for x in m if x is not None)]
 
         whole = run(slice(None))
@@ -152,7 +143,7 @@ def test_moments_of_dead_units_do_not_sink_into_subnormals(name, rule, hyper, sw
     for t, gradient in enumerate([1e-13] + [0.0] * 1000 + [1e-25, -1e-32, 5e-39], 1):     # 0.9^1000 is 1e-46
         if gradient != 0 or t == 2:
             w.grad = np.full(19, gradient, dtype)
-        step(name, [w], m, kernel_values(hyper, t))
+        step(name, [w], m, hyper, t)
         if t % 50 == 0 or t > 1000:
             for moment in (x[0].numpy() for x in m if x is not None):
                 assert np.all((moment == 0) | (np.abs(moment) >= TINY)), t
@@ -167,7 +158,7 @@ def test_nan_and_infinity_are_not_hidden(name, rule, hyper, switches, states, dt
         g = np.ones(19, dtype)
         g[3] = bad
         w.grad = g
-        step(name, [w], m, kernel_values(hyper, 1))
+        step(name, [w], m, hyper, 1)
         assert not np.isfinite(w.numpy()[3]) and np.isfinite(np.delete(w.numpy(), 3)).all()
 
 
@@ -177,15 +168,121 @@ def test_every_row_is_here_and_its_facts_hold():
     for name, _, hyper, switches, _ in CASES:
         names, moments, always = facts[name]
         assert len(switches) == len(moments) and all(switches[:always])
-        assert set(names) <= set(kernel_values(hyper, 1)) | {"momentum", "dampening", "nesterov"}
+        assert set(names) <= set(hyper) | {"momentum", "dampening", "nesterov"}
 
 
-def test_a_refused_step_changes_nothing():
-    w, v = cb.Parameter(np.ones(3)), cb.Parameter(np.ones(4))
-    w.grad = np.ones(3)
-    for moments in ([], [None, None]):
-        with pytest.raises(ValueError, match="sgd: 1 moments wanted"):
-            step("sgd", [w], moments, BASE)
-    with pytest.raises(ValueError):                           # the second parameter has no gradient
-        step("sgd", [w, v], [None], BASE)
-    assert w.tolist() == [1, 1, 1] and w.version == 0
+# ---- what is computed from options and the count of steps
+
+def exact(name, o, t):
+    """What a first moment that stands still makes of a gradient of 1 at step t, as a fraction: -dw."""
+    lr = Fraction(o["lr"])
+    if name in ("adam", "adamw"):                             # m = g = 1, v = g^2 = 1, beta2 = 0: lr / bc1
+        return lr / (1 - Fraction(o["beta1"]) ** t)
+    if name == "adagrad":                                     # s = 1 after the step
+        return lr / (1 + (t - 1) * Fraction(o["lr_decay"]))
+    return lr * (1 if t == 1 else Fraction(o["momentum"]) + 1 - Fraction(o["dampening"]))     # sgd, buffer 1
+
+
+@pytest.mark.parametrize("name, options, moments", [
+    ("adam", {"beta1": 0.9}, [1.0, 1.0, None]), ("adam", {"beta1": 0.999}, [1.0, 1.0, None]),
+    ("adamw", {"beta1": 0.5}, [1.0, 1.0, None]), ("adam", {"beta1": 1 - 2.0 ** -40}, [1.0, 1.0, None]),
+    ("adagrad", {"lr_decay": 0.3}, [0.0]), ("adagrad", {"lr_decay": 1e-5}, [0.0]),
+    ("sgd", {"momentum": 0.7, "dampening": 0.2}, [1.0])])
+@pytest.mark.parametrize("t", [1, 2, 3, 4, 7, 8, 100, 1023, 12_345, 10 ** 6 + 1])
+def test_numbers_of_a_step(name, options, moments, t):
+    """Against exact arithmetic; of a power of beta as many roundings as repeated squaring has."""
+    options = {"scale": 1.0, "lr": 0.37, **options}
+    w = cb.Parameter(np.zeros(1))
+    w.grad = np.ones(1)
+    step(name, [w], [None if m is None else [cb.Parameter(np.full(1, m))] for m in moments], options, t)
+    wanted = exact(name, options, t)
+    limit = 4 + (1 / (1 - options["beta1"]) if "beta1" in options else 0)
+    assert abs(Fraction(-w.item()) / wanted - 1) <= limit * 2.0 ** -53
+
+
+def squared(x, t):
+    """x^t as doubles multiply, from the lowest bit of t up."""
+    y = 1.0
+    while t:
+        y, x, t = y * x if t & 1 else y, x * x, t >> 1
+    return y
+
+
+def test_powers_are_made_by_squaring():
+    """The same bits on every machine: one rounding a product, none of libm's."""
+    for beta in (0.9, 0.99, 0.999, 0.5, 1 / 3):
+        for t in (*range(1, 70), 1000, 65_535, 10 ** 9, 2 ** 52 + 1):
+            w = cb.Parameter(np.zeros(1))
+            w.grad = np.ones(1)
+            step("adam", [w], [[cb.Parameter(np.ones(1))], [cb.Parameter(np.ones(1))], None],
+                 {"scale": 1.0, "lr": 1.0, "beta1": beta}, t)
+            assert w.item() == -1.0 / (1 - squared(beta, t)), (beta, t)
+
+
+@each_case
+def test_without_decay(name, rule, hyper, switches, states, rng):
+    w0, g = rng.normal(size=(2, 9))
+    ends = []
+    for options, decays in ((dict(hyper, weight_decay=0.3), False), (dict(hyper, weight_decay=0.0), True)):
+        w, m = cb.Parameter(w0), moments_for(switches, 9, "float64")
+        w.grad = g
+        step(name, [w], m, options, 3, decays)
+        ends.append([w.numpy(), *(x[0].numpy() for x in m if x is not None)])
+    assert all(same_bits(a, b) for a, b in zip(*ends, strict=True))
+
+
+# ---- the engine's door
+
+def cells(**options):
+    """Options of sgd, the others 0."""
+    names = engine.optimizer_facts()["sgd"][0]
+    return tuple(cb.State(options.get(n, float(n == "scale")), "float64") for n in names)
+
+
+def member(n=3, t=0, gradient=True, moment=None):
+    p = cb.Parameter(np.ones(n))
+    p.grad = np.ones(n) if gradient else None
+    return p, cb.State(t), moment
+
+
+def test_counts_go_up_and_a_parameter_without_a_gradient_waits():
+    members = [member(t=4), member(gradient=False, t=7), member(n=0, t=1)]
+    engine.update("sgd", [(cells(lr=0.5), True, members), (cells(lr=0.25), True, [member_b := member()])])
+    assert [t.item() for _, t, _ in members] == [5, 7, 2] and member_b[1].item() == 1
+    assert [p.tolist() for p, _, _ in members] == [[0.5] * 3, [1.0] * 3, []] and member_b[0].tolist() == [0.75] * 3
+    assert [(p.version, t.version) for p, t, _ in members] == [(1, 1), (0, 0), (1, 1)]
+    engine.update("sgd", [])
+    engine.update("sgd", [(cells(), True, [])])
+
+
+REFUSED = {
+    "no parameter": (lambda: (cells(), True, [(None, *member()[1:])]), "no Parameter"),
+    "no moments": (lambda: (cells(), True, [member()[:2]]), "1 moments wanted, 0 given"),
+    "two moments": (lambda: (cells(), True, [(*member(), None)]), "1 moments wanted, 2 given"),
+    "an option too few": (lambda: (cells()[1:], True, [member()]), "6 options wanted, 5 given"),
+    "no option": (lambda: ((*cells()[:5], None), True, [member()]), "an option is a State"),
+    "float32 option": (lambda: ((*cells()[:5], cb.State(0.0)), True, [member()]), "an option is a State"),
+    "two numbers": (lambda: ((*cells()[:5], cb.State(np.zeros(2))), True, [member()]), "an option is a State"),
+    "no count": (lambda: (cells(), True, [(member()[0], None, None)]), "a count of steps is a State"),
+    "fractional count": (lambda: (cells(), True, [(member()[0], cb.State(0.5), None)]), "a count of steps"),
+    "shape": (lambda: (cells(), True, [member(moment=cb.Parameter(np.ones(4)))]), "a moment of shape"),
+    "dtype": (lambda: (cells(), True, [member(moment=cb.Parameter([1.0] * 3))]), "a moment of shape"),
+    "tensor": (lambda: (cells(), True, [member(moment=cb.ones(3))]), "Parameter"),
+    "options in a list": (lambda: (list(cells()), True, [member()]), "tuple"),
+}
+
+
+@pytest.mark.parametrize("call, words", REFUSED.values(), ids=REFUSED)
+def test_a_refused_step_changes_nothing(call, words):
+    good = member()
+    with pytest.raises((ValueError, TypeError), match=words):
+        engine.update("sgd", [(cells(lr=1.0), True, [good]), call()])
+    assert good[0].tolist() == [1, 1, 1] and good[0].version == good[1].version == 0
+
+
+def test_moments_that_are_always_there_are_asked_for():
+    numbers = tuple(cb.State(0.5, "float64") for _ in engine.optimizer_facts()["adam"][0])
+    p, t, _ = member()
+    with pytest.raises(ValueError, match="adam: moment 2 is missing"):
+        engine.update("adam", [(numbers, True, [(p, t, cb.Parameter(np.ones(3)), None, None)])])
+    assert p.version == 0

@@ -1,0 +1,48 @@
+/* op_update.h: a step of a row of optim.def for a list of parameters.  Included by op.c alone. */
+
+/* x^t by repeated squaring: one rounding a product, so the same bits everywhere; libm's pow does not promise that.
+ * The relative error is at most about t units of 2^-53, and 1 - x^t then has one of at most 2^-53 / (1 - x). */
+static double cbp_power(double x, int64_t t)
+{
+    double y = 1;
+    for (uint64_t n = (uint64_t)t;; x *= x) {
+        if (n & 1) y *= x;
+        if (!(n >>= 1)) return y;
+    }
+}
+
+enum { MOST_NUMBERS = 16 };                    /* options or hyper-parameters of a row */
+#define NAMES(...) __VA_ARGS__
+#define CBP_OPTIM(name, moments, always, names, options, hyper, values, ...) \
+static void name##_values(const double *given, int decays, int64_t t, double *h) \
+{ \
+    struct { double NAMES options; } o; \
+    memcpy(&o, given, sizeof o); \
+    if (!decays) o.weight_decay = 0; \
+    (void)t; \
+    const double all[] = {NAMES values}; \
+    _Static_assert(sizeof all == sizeof(struct { double NAMES hyper; }), "a value for each hyper-parameter"); \
+    _Static_assert(sizeof all <= MOST_NUMBERS * sizeof *all && sizeof o <= MOST_NUMBERS * sizeof *all, "room"); \
+    memcpy(h, all, sizeof all); \
+}
+#include "optim.def"
+
+#define CBP_OPTIM(name, ...) name##_values,
+static void (*const update_values[])(const double *options, int decays, int64_t t, double *h) = {
+#include "optim.def"
+};
+
+RUN(optim)
+{
+    const int options = cbp_optim_rows[op->row].n_options;
+    double o[MOST_NUMBERS], h[MOST_NUMBERS];
+    QUIET;
+    for (int i = 0; i < options; i++) o[i] = *(const double *)in[i]->data;
+    for (int i = options; i < n_in; i += 6, out += 5) {
+        const cbp_array *w = in[i], *g = in[i + 1];
+        const int64_t t = *(int64_t *)out[1]->data = *(const int64_t *)in[i + 2]->data + 1;
+        update_values[op->row](o, !(op->flags & 1), t, h);
+        KERNELS(w)->optim(op->row, w->size, out[0]->data, g->data, data_of(out[2]), data_of(out[3]), data_of(out[4]), h);
+    }
+    return CBP_OK;
+}
