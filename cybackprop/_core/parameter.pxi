@@ -10,11 +10,17 @@ cdef str last_write(cbp_array *a):
     write = writers.get(<size_t>a)
     if write is None:
         return ""
+    place = line_of(write)
+    return f" (written by {write[0]})" if not place else f" (written by {write[0]} at {place})"
+
+
+cdef str line_of(tuple write):
+    """file:line of what `written_by` noted, "" outside Python."""
     what, code, place = write
     if code is None:
-        return f" (written by {what})"
+        return ""
     line = next((line for first, end, line in code.co_lines() if first <= place < end), None)
-    return f" (written by {what} at {code.co_filename}:{line})"
+    return f"{code.co_filename}:{line}"
 
 
 cdef void note_write(cbp_array *a, object what):

@@ -457,6 +457,8 @@ cdef str op_text(const cbp_op *op):
         return f"chain of {len(links)}: {' '.join(shown)}"
     if op.kind in (CBP_OP_dense, CBP_OP_dense_vjp) and op.row >= 0:
         name += " " + cbp_unary_rows[op.row].name.decode()
+    if op.kind == CBP_OP_optim:
+        name = cbp_optim_rows[op.row].name.decode()
     if op.kind == CBP_OP_dense_vjp and op.prev >= 0:
         name += ", then slope of " + cbp_unary_rows[op.prev].name.decode()
     return name

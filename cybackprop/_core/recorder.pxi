@@ -139,11 +139,11 @@ cdef class Recorder:
         return 0
 
     cdef int32_t line(self) except -2:
-        place = caller_place(0)[4:]
+        place = written_by("")
         number = self.line_numbers.get(place)
         if number is None:
             number = self.line_numbers[place] = len(self.lines)
-            self.lines.append(place)
+            self.lines.append(line_of(place))
         return number
 
     # ---- where values come from
@@ -292,10 +292,10 @@ cdef class Recorder:
             a = self.held[i]
             more = a.refs - 1 - expected.get(<size_t>a, 0)
             if more > 0 and self.p.values[<int32_t>self.ids[<size_t>a]].place == CBP_TEMP:
-                found.append(self.line_of(self.ids[<size_t>a]))
+                found.append(self.place_of(self.ids[<size_t>a]))
         return found
 
-    cdef str line_of(self, int32_t v):
+    cdef str place_of(self, int32_t v):
         """op at file:line of the instruction that made a value."""
         cdef int32_t i, k
         for i in range(self.p.n_instrs):
