@@ -3,6 +3,7 @@ cimport cython
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
                              PyObject_GetBuffer)
 from cpython.dict cimport PyDict_SetItem
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.type cimport PyType_Modified
@@ -38,4 +39,5 @@ include "program.pxi"
 include "turns.pxi"
 include "derivative.pxi"
 include "compiled.pxi"
+include "loop.pxi"
 include "selftest.pxi"

@@ -5,7 +5,7 @@ cdef extern from "cbp.h" nogil:
     ctypedef enum cbp_dtype:
         CBP_F32, CBP_F64, CBP_I64, CBP_BOOL
     ctypedef enum cbp_status:
-        CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE, CBP_GUARD
+        CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE, CBP_GUARD, CBP_STOPPED
     ctypedef enum cbp_layout:
         CBP_NN, CBP_NT, CBP_TN
     enum:
@@ -217,6 +217,26 @@ cdef extern from "program.h" nogil:
     int32_t cbp_root(const cbp_program *p, int32_t v) noexcept
     int32_t *cbp_in(const cbp_program *p, const cbp_instr *i) noexcept
     int32_t *cbp_out(const cbp_program *p, const cbp_instr *i) noexcept
+
+cdef extern from "batches.h" nogil:
+    ctypedef struct cbp_gather:
+        cbp_array *slot
+        const char *rows
+        size_t bytes
+        char *room
+    ctypedef struct cbp_batches:
+        cbp_frame *frame
+        cbp_gather *gathers
+        int n_gathers
+        const int64_t *order
+        Py_ssize_t batch
+        const cbp_array *loss
+        int (*poll)(void *ctx) noexcept nogil
+        void *ctx
+        int patient
+        double sum
+        int64_t done
+    cbp_status cbp_batches_run(cbp_batches *b, int64_t begin, int64_t end) noexcept
 
 cdef extern from "move.h" nogil:
     ctypedef enum cbp_compare_op:
