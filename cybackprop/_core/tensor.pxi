@@ -283,6 +283,13 @@ cdef class Tensor:
     def __getitem__(self, key): return operators["getitem"](self, key)
 
 
+def number(Tensor t):
+    """The only element of a state as a Python number; while a program is recorded, later runs must find the same one."""
+    if recording():
+        (<Recorder>cbp_recorder).guard(t.a, only_number(t.a), 0)
+    return only_number(t.a)
+
+
 cdef object only_number(const cbp_array *a):
     """The only element as a Python number."""
     if a.dtype == CBP_F32:

@@ -2,7 +2,7 @@
 
 from collections.abc import MutableMapping
 
-from cybackprop._core.engine import State, Tensor, structure_changed
+from cybackprop._core.engine import State, Tensor, number, structure_changed
 from cybackprop.nn.containers import ModuleList
 
 PAIRS = {"betas": ("beta1", "beta2")}    # options that are several numbers of the update rule
@@ -55,7 +55,7 @@ class Group(MutableMapping):
         if key not in self._numbers:
             return self._others[key]
         kind, cells = self._numbers[key]
-        return tuple(c.item() for c in cells) if kind is tuple else kind(cells[0].item())
+        return tuple(number(c) for c in cells) if kind is tuple else kind(number(cells[0]))
 
     def __setitem__(self, key, value):
         if key in self._numbers:
@@ -77,6 +77,10 @@ class Group(MutableMapping):
         if len(values) != len(cells):
             raise ValueError(f"{key}: {len(cells)} numbers are needed, not {value}")
         return [v if isinstance(v, Tensor) and v.ndim == 0 else float(v) for v in values]
+
+    def facts(self):
+        """What of it is a matter of structure: all but the numbers."""
+        return [part for key, value in self._others.items() for part in (key, value)] + list(self["params"])
 
     def merged(self, options):
         """A dict of what `update` would make of the group; it fails as that would, and changes nothing."""

@@ -134,6 +134,11 @@ class Optimizer:
                 self.moments[id(p)] = [n if o is None or n is None else o for n, o in zip(fresh, old, strict=True)]
                 structure_changed()
 
+    def program_facts(self):
+        """What a compiled program depends on besides cells; asked when the structure has changed."""
+        moments = [m for p in self.parameters() for m in self.moments[id(p)]]
+        return [fact for group in self.param_groups for fact in group.facts()] + moments
+
     def zero_grad(self):
         """Forget the gradients."""
         for p in self.parameters():

@@ -264,12 +264,13 @@ class Facts:
 
     def __init__(self, findings, watcher):
         self.modules = list({id(m): m for top in findings.modules for _, m in top.named_modules()}.values())
-        self.parameters = [p for thing in watcher.objects.values() if not _is_module(thing)
-                           for p in getattr(thing, "parameters", list)()]
+        self.others = [thing for thing in watcher.objects.values() if hasattr(thing, "program_facts")]
         self.before = self._now()
 
     def _now(self):
-        out = [p.requires_grad for p in self.parameters]
+        out = []
+        for thing in self.others:
+            out += [f for value in thing.program_facts() for f in _fact(value)]
         for module in self.modules:
             for name, value in vars(module).items():
                 out += [name, *_fact(value)]

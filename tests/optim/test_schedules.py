@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 import cybackprop as cb
@@ -76,16 +77,95 @@ def test_the_rate_is_used():
     assert w.tolist() == [1 + 0.5 + 0.25 + 0.125]
 
 
-def test_a_schedule_of_ones_own():
-    class Inverse(optim.Schedule):
-        def factor(self, t, base):
-            return base / (1 + t)
+@CASE
+def test_built_in_formulas_never_ask_for_a_value(make, formula):
+    """Of many times at once there is no value to ask for."""
+    schedule = make(optimizer(1.0))
+    times, base = cb.arange(15, dtype="float64"), cb.tensor(np.linspace(0.2, 3.0, 15))
+    assert type(schedule).traced and schedule.t == 0
+    got = schedule.factor(times, base).numpy()
+    wanted = [formula(t, b) for t, b in enumerate(base.tolist())]
+    assert got.tolist() == pytest.approx(wanted, rel=1e-14, abs=1e-17)
+    assert [float(schedule.factor(t, b)) for t, b in enumerate(base.tolist())] == got.tolist()
 
+
+EXACT = {
+    "step": (lambda o: optim.StepLR(o, 3, 0.5), lambda t, b: b * 0.5 ** (t // 3)),
+    "step to 0": (lambda o: optim.StepLR(o, 2, 0.0), lambda t, b: b * 0.0 ** (t // 2)),
+    "warm-up": (lambda o: optim.WarmupLR(o, 7), lambda t, b: b * (1 / 3 + (1 - 1 / 3) * min(t, 7) / 7)),
+    "cosine's ends": (lambda o: optim.CosineLR(o, 1, 0.1), lambda t, b: 0.1 if t else b),
+}
+
+
+@pytest.mark.parametrize("make, formula", EXACT.values(), ids=EXACT)
+def test_to_the_bit(make, formula):
+    opt = optimizer(1.0, 0.3)
+    schedule = make(opt)
+    for t in range(12):
+        assert rates(opt) == [formula(t, 1.0), formula(t, 0.3)]
+        schedule.step()
+
+
+def test_a_step_writes_the_cells():
+    opt = optimizer(1.0, 0.3)
+    cells = [group.cell("lr") for group in opt.param_groups]
+    schedule = optim.StepLR(opt, 1, 0.5)
+    before, version = [c.version for c in cells], cb.structure_version()
+    schedule.step()
+    assert [c.item() for c in cells] == [0.5, 0.15] and [c.version for c in cells] == [v + 1 for v in before]
+    assert cb.structure_version() == version and type(schedule.t) is int and schedule.base == [1.0, 0.3]
+    schedule.t, schedule.base = 2, [4.0, 8]
+    schedule.apply()
+    assert rates(opt) == [1.0, 2.0] and schedule.state_dict() == {"t": 2, "base": [4.0, 8.0]}
+
+
+class Inverse(optim.Schedule):
+    """One that a user wrote."""
+
+    def factor(self, t, base):
+        assert type(t) is int and type(base) is float and t >= 0
+        return base / (1 + t)
+
+
+class TracedInverse(optim.Schedule):
+    """The same, for programs."""
+
+    traced = True
+
+    def factor(self, t, base):
+        assert isinstance(t, cb.Tensor) and isinstance(base, cb.Tensor) and t.dtype == base.dtype == "float64"
+        return base / (1 + t)
+
+
+@pytest.mark.parametrize("cls", [Inverse, TracedInverse])
+def test_a_schedule_of_ones_own(cls):
     opt = optimizer(6.0)
-    schedule = Inverse(opt)
+    schedule = cls(opt)
     schedule.step()
     schedule.step()
     assert rates(opt) == [2.0] and schedule.state_dict() == {"t": 2, "base": [6.0]}
+
+
+@pytest.mark.parametrize("cls", [Inverse, TracedInverse])
+def test_a_schedule_of_ones_own_after_a_warm_up(cls):
+    opt = optimizer(6.0)
+    schedule = optim.WarmupLR(opt, 2, 0.5, after=cls)
+    seen = []
+    for _ in range(5):
+        seen += rates(opt)
+        schedule.step()
+    assert seen == [3.0, 4.5, 6.0, 3.0, 2.0]
+
+
+def test_a_built_in_one_changed():
+    class Half(optim.StepLR):
+        def factor(self, t, base):
+            return float(super().factor(t, base)) / 2 if t > 0 else base
+
+    opt = optimizer(1.0)
+    schedule = Half(opt, 1, 0.5)
+    schedule.step()
+    assert rates(opt) == [0.25]
 
 
 @pytest.mark.parametrize("make", [lambda o: optim.StepLR(o, 0), lambda o: optim.CosineLR(o, 0),
@@ -101,8 +181,9 @@ def test_a_state_of_another_optimizer_changes_nothing():
     opt = optimizer(1.0, 0.3)
     schedule = optim.StepLR(opt, 1, 0.5)
     schedule.step()
-    with pytest.raises((ValueError, KeyError, TypeError)):
-        schedule.load_state_dict({"t": 7, "base": [1.0]})
-    assert rates(opt) == [0.5, 0.15]
+    for t, base in ((7, [1.0]), (7, [1.0, None]), (0.5, [2.0, 2.0]), (None, [2.0, 2.0])):
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            schedule.load_state_dict({"t": t, "base": base})
+        assert rates(opt) == [0.5, 0.15] and schedule.state_dict() == {"t": 1, "base": [1.0, 0.3]}
     schedule.step()
     assert rates(opt) == [0.25, 0.075]
