@@ -36,6 +36,7 @@ cdef class Program:
     cdef cbp_program *p
     cdef readonly list lines
     cdef readonly list recorded          # the instructions before anything was fused: (op, line, all of it as bytes)
+    cdef readonly list constants         # [(tensor, op, line that reads it first)]
     cdef list frames                     # those that nobody uses
     cdef program_input *inputs
     cdef int n_inputs
@@ -93,7 +94,7 @@ cdef class Program:
             r.segment = 1
             derivative.values = [-1 if g is None else r.result((<Tensor>g).a) for g in derivative.cotangents]
             derivative.cotangents = None
-        self.recorded = r.recorded()
+        self.recorded, self.constants = r.recorded(), r.constants(paths)
         self.p = r.p
         r.p = whole if plain else cbp_program_new()
         self.take_inputs(r, paths)
@@ -344,18 +345,10 @@ cdef class Program:
         return None
 
     def other_constant(self, Program twin):
-        """The line of the first constant that another recording has with other values, or None."""
-        cdef int32_t v, i, k
-        for v in range(min(self.p.n_values, twin.p.n_values)):
-            if self.p.values[v].place != CBP_CONST or twin.p.values[v].place != CBP_CONST:
-                continue
-            if same_bits(self.p.values[v].held, twin.p.values[v].held):
-                continue
-            for i in range(self.p.n_instrs):
-                for k in range(self.p.instrs[i].n_in):
-                    if cbp_in(self.p, &self.p.instrs[i])[k] == v:
-                        return describe(self.p, i, self.lines)
-            return "a constant"
+        """What reads the first constant that another recording has with other values, or None."""
+        for (mine, op, line), (other, _, _) in zip(self.constants, twin.constants):
+            if not same_bits((<Tensor>mine).a, (<Tensor>other).a):
+                return f"{op} at {line}"
         return None
 
     cdef str maker(self, int32_t v):

@@ -305,19 +305,34 @@ cdef class Recorder:
         return "a value"
 
     def recorded(self):
-        """[(op, line, the operation and its values as bytes)] of all instructions."""
-        cdef int32_t i
+        """[(op, line, the operation as bytes, its values)] of all instructions but guards; values in order of use."""
+        cdef int32_t i, k
         cdef cbp_instr *x
-        rows = []
+        rows, seen = [], {-1: -1}
         for i in range(self.p.n_instrs):
             x = &self.p.instrs[i]
-            rows.append((op_name(&x.op), self.lines[x.line] if x.line >= 0 else "",
-                         (<char *>&x.op)[:sizeof(cbp_op)],
-                         (<char *>cbp_in(self.p, x))[:(x.n_in + x.n_out) * sizeof(int32_t)]))
+            if x.op.kind != CBP_OP_guard:
+                values = [seen.setdefault(cbp_in(self.p, x)[k], len(seen)) for k in range(x.n_in + x.n_out)]
+                rows.append((op_name(&x.op), self.lines[x.line] if x.line >= 0 else "",
+                             (<char *>&x.op)[:sizeof(cbp_op)], values))
         return rows
 
+    def constants(self, but):
+        """[(tensor, op, line that reads it first)] of all constants but those values, in order of use."""
+        cdef int32_t i, k, v
+        cdef cbp_instr *x
+        found = {}
+        for i in range(self.p.n_instrs):
+            x = &self.p.instrs[i]
+            for k in range(x.n_in):
+                v = cbp_in(self.p, x)[k]
+                if v >= 0 and v not in found and v not in but and self.p.values[v].place == CBP_CONST and x.op.kind != CBP_OP_guard:
+                    found[v] = (wrap(cbp_array_hold(self.p.values[v].held)), op_name(&x.op),
+                                self.lines[x.line] if x.line >= 0 else "")
+        return list(found.values())
+
     def stop(self):
-        """Stop recording.""" 
+        """Stop recording."""
         global n_recording, cbp_recorder
         if cbp_recorder == <PyObject *>self:
             cbp_recorder = NULL

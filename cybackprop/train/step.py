@@ -1,24 +1,28 @@
 """What one optimizer step does: loss, its weights, accumulation, clipping, update, schedule."""
 
 import inspect
+import warnings
+
+import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import tensor
-from cybackprop.errors import ShapeError
+from cybackprop.errors import AuditError, ShapeError, TapeError
 from cybackprop.nn.losses import cross_entropy
 from cybackprop.ops.reduction import mean, sum
 from cybackprop.optim.clipping import clip_grad_norm, clip_grad_value
+from cybackprop.transforms.compiling import compile
 
 
 def make_step(model, loss, optimizer, dtype, *, accumulate=1, clip_norm=None, clip_value=None, schedule=None):
     """A function (x, y[, weights]) that runs one step and returns the mean loss of the batch.
 
     accumulate: parts of a batch that go through the model one after the other; gradients are those of the mean over the
-    whole batch.  schedule: advances with each step.
+    whole batch.  schedule: advances with each step.  dtype: a function, since a model may change.
     """
 
     def step(x, y, *weights):
-        x, weights = tensor(x, dtype), [tensor(w, dtype) for w in weights]
+        x, weights = tensor(x, dtype()), [tensor(w, dtype()) for w in weights]
         losses = _parts(model, loss, x, y, weights, accumulate)
         total = next(losses)
         optimizer.zero_grad()
@@ -67,3 +71,56 @@ def _each(loss, out, goal):
     if each.ndim == 0 or each.shape[0] != goal.shape[0]:
         raise ShapeError(f"Trainer: the loss gave shape {each.shape} for {goal.shape[0]} samples")
     return mean(each, tuple(range(1, each.ndim))) if each.ndim > 1 else each
+
+
+class Runner:
+    """Runs steps: as a program where the step can be recorded, else one by one."""
+
+    def __init__(self, step, compiled, generators):
+        self._step, self._generators = step, generators
+        self._compiled = compile(step) if compiled else None
+
+    def __call__(self, *arrays):
+        """One step; the loss."""
+        if self._compiled is None:
+            return self._step(*arrays)
+        before = [(g, g.state) for g in self._generators()]
+        try:
+            return self._compiled(*arrays)
+        except AuditError as error:
+            raise AuditError(f"{error}.  Trainer(..., compile=False) trains without a program") from None
+        except TapeError as error:
+            if self._compiled.programs:
+                raise
+            warnings.warn(f"Trainer: steps run one by one, since they can't be recorded: {error}", RuntimeWarning,
+                          stacklevel=2)
+        for generator, state in before:
+            generator.state = state
+        self._compiled = None
+        return self._step(*arrays)
+
+    def loop(self, data, order, batch_size, begin, end, total):
+        """(batches done, sum of losses, what interrupted): as far as the program goes without Python."""
+        if self._compiled is None or begin >= end:
+            return 0, total, None
+        return engine.run_batches(self._compiled, data, order, batch_size, begin, end, total)
+
+
+def sample_weights(y, sample_weight, class_weight):
+    """The weight of each sample, or None."""
+    weights = None
+    if sample_weight is not None:
+        weights = np.asarray(sample_weight, np.float64)
+        if weights.shape != y.shape[:1] or not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ShapeError(f"Trainer: sample_weight has shape {weights.shape}, there are {len(y)} samples; weights are "
+                             "finite and not negative")
+    if class_weight is not None:
+        if y.dtype.kind not in "iu" or y.ndim != 1:
+            raise TypeError(f"Trainer: class_weight needs integer targets of shape (n,), not {y.dtype} {y.shape}")
+        pairs = class_weight.items() if isinstance(class_weight, dict) else enumerate(class_weight)
+        table = dict(pairs)
+        if missing := sorted(set(np.unique(y).tolist()) - set(table)):
+            raise ValueError(f"Trainer: class_weight has no weight for the classes {missing}")
+        by_class = np.array([table[int(c)] for c in y], np.float64)
+        weights = by_class if weights is None else weights * by_class
+    return weights

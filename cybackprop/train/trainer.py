@@ -11,6 +11,7 @@ from cybackprop.ops.random import Generator, default_rng
 from cybackprop.train import checkpoint
 from cybackprop.train.callbacks import Callback, History
 from cybackprop.train.metrics import METRICS
+from cybackprop.train.step import Runner, make_step, sample_weights
 
 
 def _named(value, table, what):
@@ -36,7 +37,15 @@ class Trainer:
     metrics : sequence of str or callable
         "accuracy", or functions (predictions, targets) -> float of NumPy arrays.
     schedule : Schedule, optional
-        Advances once an epoch.
+        Advances once an epoch, or with each step (schedule_every).
+    schedule_every : {"epoch", "step"}
+    accumulate : int
+        Parts of a batch that go through the model one after the other; the gradient is that of the whole batch.
+    clip_norm, clip_value : float, optional
+        Clip the joint norm of the gradients, or each element.
+    compile : bool
+        Record the step once and replay it in C (see `cybackprop.compile`); the bits are the same.  A model or loss that
+        can't be recorded runs step by step, after one warning.
 
     Examples
     --------
@@ -51,9 +60,16 @@ class Trainer:
     [0, 1, 1, 0]
     """
 
-    def __init__(self, model, loss, optimizer, seed=0, metrics=(), schedule=None):
+    def __init__(self, model, loss, optimizer, seed=0, metrics=(), schedule=None, *, schedule_every="epoch", accumulate=1,
+                 clip_norm=None, clip_value=None, compile=True):
+        if schedule_every not in ("epoch", "step") or accumulate < 1:
+            raise ValueError(f"Trainer: schedule_every {schedule_every!r}, accumulate {accumulate}")
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.loss = _named(loss, LOSSES, "loss")
+        self._every_step = schedule if schedule_every == "step" else None
+        self._runner = Runner(make_step(
+            model, self.loss, optimizer, lambda: self.dtype, accumulate=accumulate, clip_norm=clip_norm,
+            clip_value=clip_value, schedule=self._every_step), compile, self._generators)
         self.metrics = {m if isinstance(m, str) else m.__name__: _named(m, METRICS, "metric") for m in metrics}
         self.rng = Generator(seed)
         self.history = History()
@@ -68,7 +84,8 @@ class Trainer:
         self._sum = (0.0, 0)             # loss of the current epoch so far, samples
         self._callback_states = []
 
-    def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, callbacks=(), max_steps=None):
+    def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, callbacks=(), max_steps=None, sample_weight=None,
+            class_weight=None):
         """Train.
 
         Parameters
@@ -84,6 +101,10 @@ class Trainer:
         max_steps : int, optional
             Stop after that many optimizer steps; the next fit with the same arguments goes on from there, as it does
             after Ctrl-C or after `Trainer.load`.
+        sample_weight : array-like, shape (n,), optional
+            The loss of a batch is the weighted mean.
+        class_weight : dict or array-like, optional
+            A weight for each class of integer targets; multiplies sample_weight.
 
         Returns
         -------
@@ -96,6 +117,10 @@ class Trainer:
         """
         X, y = self._inputs(X), self._targets(y)
         self._check(X, y, epochs, batch_size, max_steps)
+        data = [np.ascontiguousarray(X, self.dtype), np.ascontiguousarray(y, np.int64 if y.dtype.kind in "iu" else None)]
+        weights = sample_weights(y, sample_weight, class_weight)
+        if weights is not None:
+            data.append(np.ascontiguousarray(weights, self.dtype))
         if validation_data is not None:
             validation_data = self._inputs(validation_data[0]), self._targets(validation_data[1])
             self._check(*validation_data, 1, 1, None)
@@ -109,7 +134,7 @@ class Trainer:
             c.on_train_begin(self)
         try:
             while self._plan_epoch < epochs and not self.stop_training:
-                if not self._epoch(X, y, batch_size, callbacks, watchers, validation_data, last):
+                if not self._epoch(data, batch_size, callbacks, watchers, validation_data, last):
                     return self.history
             self.unfinished, self._plan_epoch = False, 0
         finally:
@@ -119,9 +144,9 @@ class Trainer:
             self._callback_states = [c.state_dict() for c in callbacks[1:]] if self.unfinished else []
         return self.history
 
-    def _epoch(self, X, y, batch_size, callbacks, watchers, validation_data, last):
+    def _epoch(self, data, batch_size, callbacks, watchers, validation_data, last):
         """One epoch, or what is left of it; False if max_steps ended it."""
-        n = len(X)
+        n = len(data[0])
         if last is not None and self.step >= last:
             return False
         if self._batch == 0:
@@ -130,26 +155,21 @@ class Trainer:
                 c.on_epoch_begin(self, self.epochs)
         replay = Generator()
         replay.state = self._order_at
-        order = replay.permutation(n).numpy()
+        order = replay.permutation(n)
         began, seen = time.perf_counter(), self._sum[1]
         self.model.train()
-        for start in range(self._batch * batch_size, n, batch_size):
+        batches = -(-n // batch_size)
+        while self._batch < batches and not self.stop_training:
             if last is not None and self.step >= last:
                 return False
-            rows = order[start:start + batch_size]
-            loss = self.train_on_batch(X[rows], y[rows])
-            self._sum = self._sum[0] + loss * len(rows), self._sum[1] + len(rows)
-            self._batch += 1
-            for c in watchers:
-                c.on_batch_end(self, self.step, {"loss": loss})
-            if self.stop_training:
-                break
+            self._some_batches(data, order, batch_size, batches if last is None else self._batch + last - self.step,
+                               watchers)
         seconds = time.perf_counter() - began
         logs = {"loss": self._sum[0] / self._sum[1],
                 "examples_per_second": (self._sum[1] - seen) / max(seconds, 1e-9)}
         if validation_data is not None:
             logs |= {f"val_{name}": value for name, value in self._evaluate(*validation_data).items()}
-        if self.schedule is not None:
+        if self.schedule is not None and self._every_step is None:
             self.schedule.step()
         epoch = self.epochs
         self.rng.state = replay.state
@@ -158,12 +178,27 @@ class Trainer:
             c.on_epoch_end(self, epoch, logs)
         return True
 
-    def train_on_batch(self, X, y):
+    def _some_batches(self, data, order, batch_size, stop, watchers):
+        """The next batch, or as many as the program runs without Python."""
+        n, first = len(data[0]), self._batch
+        if not watchers:                 # who watches each batch gets it from Python
+            done, total, error = self._runner.loop(data, order, batch_size, first, min(stop, n // batch_size), self._sum[0])
+            self._sum = total, self._sum[1] + done * batch_size
+            self._batch, self.step = first + done, self.step + done
+            if error is not None:
+                raise error
+            if done:
+                return
+        rows = order.numpy()[first * batch_size:(first + 1) * batch_size]
+        loss = self.train_on_batch(*(a[rows] for a in data))
+        self._sum = self._sum[0] + loss * len(rows), self._sum[1] + len(rows)
+        self._batch += 1
+        for c in watchers:
+            c.on_batch_end(self, self.step, {"loss": loss})
+
+    def train_on_batch(self, X, y, sample_weight=None):
         """One optimizer step on one batch; returns its loss, a float."""
-        loss = self.loss(self.model(tensor(X, self.dtype)), y)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        loss = self._runner(X, y, *(() if sample_weight is None else (sample_weight,)))
         self.step += 1
         return loss.item()
 
@@ -241,10 +276,10 @@ class Trainer:
             "callbacks": self._callback_states})
 
     @classmethod
-    def load(cls, path, model, loss, optimizer, seed=0, metrics=(), schedule=None):
+    def load(cls, path, model, loss, optimizer, seed=0, metrics=(), schedule=None, **options):
         """A trainer that goes on where the saved one stopped.
 
-        model, optimizer and schedule are made as for the saved run; their state comes from the file.
+        model, optimizer, schedule and options are made as for the saved run; their state comes from the file.
 
         Raises
         ------
@@ -252,7 +287,7 @@ class Trainer:
             The file is damaged or holds no run.
         """
         state = checkpoint.load(path)
-        trainer = cls(model, loss, optimizer, seed, metrics, schedule)
+        trainer = cls(model, loss, optimizer, seed, metrics, schedule, **options)
         if len(state["generators"]) != len(trainer._generators()) or (schedule is None) != (state["schedule"] is None):
             raise ValueError(f"Trainer.load: {path} was saved with {len(state['generators']) - 1} generators "
                              f"in the model and {'no' if state['schedule'] is None else 'a'} schedule; "

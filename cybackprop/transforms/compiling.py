@@ -195,7 +195,7 @@ def _name(compiled):
 
 def _run(compiled, leaves, originals, args, kwargs):
     """Run the function while recording it."""
-    recorder, watcher, mark = Recorder(), Watcher(), engine.last_number()
+    recorder, watcher, mark = Recorder(), Watcher(_is_module), engine.last_number()
     recorder.start(originals)
     try:
         with watcher:

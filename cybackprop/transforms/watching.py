@@ -22,9 +22,10 @@ MOST = 256                               # elements of a container that is compa
 class Watcher:
     """Collects the Python functions that run inside ``with watcher:``, and the library objects whose methods do."""
 
-    def __init__(self):
+    def __init__(self, is_module):
         self.frames, self.objects = [], {}
-        self._seen = set()
+        self.before = {}                 # (id of a holder, name) -> what was there when the function was entered
+        self._seen, self._is_module = set(), is_module
 
     def __enter__(self):
         self._before = sys.getprofile()
@@ -48,7 +49,12 @@ class Watcher:
             self._seen.add((code, id(first)))
             names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
             given = {name: weak(frame.f_locals[name]) for name in names if name in frame.f_locals}
-            self.frames.append((code, frame.f_globals, given, cells_of(code, frame.f_locals)))
+            frame = code, frame.f_globals, given, cells_of(code, frame.f_locals)
+            self.frames.append(frame)
+            for holder, name, value, *_ in places(*frame, self._is_module):
+                copy, count = snapshot(value)
+                if copy is not EMPTY and count <= MOST:
+                    self.before.setdefault((id(holder), name), copy)
 
 
 def weak(thing):
@@ -122,6 +128,42 @@ def paths(code):
     return found | ({now} if now else set())
 
 
+def places(code, names, given, cells, is_module):
+    """[(holder, name, value, label, where, counted)] along all paths of a function; counted: changes of it are counted."""
+    return [place for root, steps in sorted(paths(code), key=repr)
+            for place in along(root, steps, names, given, cells, is_module)]
+
+
+def along(root, steps, names, given, cells, is_module):
+    """The places along one path, as far as reading them runs no code."""
+    kind, name = root
+    if kind == "global" and name in names:
+        value = names[name]
+        yield names, name, value, name, "item", False
+    elif kind == "cell" and name in cells:
+        value = filled(cells[name])
+        yield cells[name], None, value, name, "cell", False
+    elif kind == "local" and given.get(name) is not None and given[name]() is not None:
+        value = given[name]()            # an argument: no place of its own, but the way to its attributes
+        yield value, None, value, name, "self", True
+    else:
+        return                           # a builtin, or a local variable
+    label = name
+    for step, key in steps:
+        if isinstance(value, (Tensor, np.ndarray, *NUMBERS)) or in_library(getattr(value, "__name__", None)):
+            return
+        label += f".{key}" if step == "attr" else f"[{key!r}]"
+        holder, where = attribute_holder(value, key) if step == "attr" else (value, "item")
+        if where == "none":
+            return
+        counted = step == "attr" and is_module(value)
+        try:
+            value = getattr(holder, key) if where == "attr" else holder[key]
+        except (KeyError, IndexError, TypeError, AttributeError):
+            return
+        yield holder, key, value, label, where, counted
+
+
 class Findings:
     """The guards that follow from what a Watcher saw.
 
@@ -135,13 +177,14 @@ class Findings:
 
     def __init__(self, watcher, is_module, leaves):
         self.guards, self.arrays, self.modules = [], [], []
-        self._is_module, self._done = is_module, set()
-        self._leaves = {id(x) for x in leaves}
+        self._is_module, self._before, self._done = is_module, watcher.before, set()
+        leaves = {id(x) for x in leaves}
         for thing in watcher.objects.values():
             self._object(thing)
-        for code, names, given, cells in watcher.frames:
-            for root, steps in sorted(paths(code), key=repr):
-                self._follow(root, steps, names, given, cells)
+        for frame in watcher.frames:
+            for place in places(*frame, is_module):
+                if id(place[2]) not in leaves:
+                    self._value(*place)
 
     def _object(self, thing):
         """An object of this package whose methods ran: Modules are counted, of others the plain numbers are guarded."""
@@ -152,45 +195,16 @@ class Findings:
                 if isinstance(value, NUMBERS) and not name.startswith("_"):
                     self._add(Guard(vars(thing), name, value, "equal", f"{type(thing).__name__}.{name}", "item"))
 
-    def _follow(self, root, steps, names, given, cells):
-        kind, name = root
-        if kind == "global":
-            if name not in names:
-                return                   # a builtin
-            holder, place, label, value = names, "item", name, names[name]
-        elif kind == "cell":
-            if name not in cells:
-                return
-            holder, place, label, value = cells[name], "cell", name, filled(cells[name])
-            name = None
-        else:
-            value = given[name]() if given.get(name) is not None else None
-            if value is None or id(value) in self._leaves:
-                return
-            holder, place, label, name = value, "self", name, None
-        self._value(Guard if place != "self" else None, holder, name, value, label, place)
-        for step, key in steps:
-            if isinstance(value, (Tensor, np.ndarray, *NUMBERS)) or in_library(getattr(value, "__name__", None)):
-                return
-            label += f".{key}" if step == "attr" else f"[{key!r}]"
-            if step == "attr":
-                holder, place = attribute_holder(value, key)
-                if holder is None:
-                    return
-                inside_module = self._is_module(value)
-                value = vars(holder)[key] if place == "item" and not isinstance(holder, dict) else (
-                    holder[key] if place == "item" else getattr(holder, key))
-                self._value(None if inside_module else Guard, holder, key, value, label, place)
-            else:
-                try:
-                    holder, value = value, value[key]
-                except (KeyError, IndexError, TypeError):
-                    return
-                self._value(Guard, holder, key, value, label, "item")
+    def _value(self, holder, name, value, label, place, counted):
+        """Guard one place by what lies there, unless its changes are counted, or the run itself has changed it.
 
-    def _value(self, make, holder, name, value, label, place):
-        """Guard one place by what lies there."""
+        What a run changes, a list it appends to, say, changes while recording only; an audit finds out whether more
+        depends on it.
+        """
+        make = not counted
         if value is EMPTY:
+            return
+        if (id(holder), name) in self._before and not same(self._before[id(holder), name], snapshot(value)[0]):
             return
         if isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "assign"):
             self.arrays.append((Guard(holder, name, value, "like", label, place), value))
@@ -218,18 +232,23 @@ class Findings:
 
 
 def attribute_holder(value, name):
-    """Where an attribute lies: (dict or object, place), or (None, None) for what runs code when it is read."""
+    """Where an attribute lies: (dict or object, place); place "none": reading it runs code, or it is not there."""
     own = getattr(value, "__dict__", None)
     if isinstance(own, dict) and name in own:
         return own, "item"
     if isinstance(value, types.ModuleType):
-        return None, None
+        return value, "none"
     for cls in type(value).__mro__:
         if name in vars(cls):
             found = vars(cls)[name]
             plain = isinstance(found, (*NUMBERS, list, tuple, dict, np.ndarray, types.MemberDescriptorType))
-            return (value, "attr") if plain else (None, None)
-    return None, None
+            return value, "attr" if plain else "none"
+    return value, "none"
+
+
+def same(a, b):
+    """Whether two snapshots agree; NaN agrees with itself."""
+    return a is b or (type(a) is type(b) and (a == b or (a != a and b != b)))
 
 
 def snapshot(value, depth=4):
