@@ -206,8 +206,8 @@ cdef extern from "program.h" nogil:
     void cbp_program_free(cbp_program *p) noexcept
     int32_t cbp_program_value(cbp_program *p, cbp_place place, const cbp_array *like, cbp_array *held,
                               int32_t of) noexcept
-    int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *ins, int n_in, const int32_t *outs, int n_out,
-                          int32_t line) noexcept
+    int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *ins, int n_in, const int32_t *outs,
+                          int n_out, int32_t line) noexcept
     cbp_program *cbp_program_clone(const cbp_program *p) noexcept
     cbp_status cbp_program_build(cbp_program *p, int plain) noexcept
     cbp_frame *cbp_frame_new(const cbp_program *p, int private_state) noexcept

@@ -66,9 +66,9 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, in
     Returns
     -------
     (int, float, BaseException or None)
-        Batches that are done; their losses, each times `batch`, added to the total; what a signal handler raised, Ctrl-C say.
-        Fewer than asked for: call the function itself on the next one, which has no program, needs an audit, or takes
-        another branch.
+        Batches that are done; their losses, each times `batch`, added to the total; what a signal handler raised,
+        Ctrl-C say.  Fewer than asked for: call the function itself on the next one, which has no program, needs an
+        audit, or takes another branch.
     """
     cdef list leaves = [a[:batch] for a in data]
     cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))

@@ -286,7 +286,7 @@ cdef class Program:
     # ---- audits
 
     def rehearse(self, list leaves):
-        """Replay on copies of the states: (frame as it was before, frame afterwards, outputs), or None if it refuses."""
+        """Replay on copies of the states: (frame before, frame afterwards, outputs, copies), or None if it refuses."""
         cdef Frame before = self.new_frame(True), frame = self.new_frame(True)
         cdef list made = []
         cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))

@@ -1,8 +1,8 @@
 # The recorder: an eager run as instructions of a program (src/program.h).
 #
-# Whoever runs a kernel tells it afterwards: which operation, which arrays it read, which it wrote.  Arrays become values:
-# one that was written in place is a new value from then on.  An array that nobody wrote while recording is a state where
-# it is mutable, an input where the caller can find it again, else a constant.
+# Whoever runs a kernel tells it afterwards: which operation, which arrays it read, which it wrote.  Arrays become
+# values: one that was written in place is a new value from then on.  An array that nobody wrote while recording is a
+# state where it is mutable, an input where the caller can find it again, else a constant.
 
 cdef int n_recording = 0                 # threads that record: one look at this where nobody does
 cdef extern from *:
@@ -326,7 +326,9 @@ cdef class Recorder:
             x = &self.p.instrs[i]
             for k in range(x.n_in):
                 v = cbp_in(self.p, x)[k]
-                if v >= 0 and v not in found and v not in but and self.p.values[v].place == CBP_CONST and x.op.kind != CBP_OP_guard:
+                if v < 0 or v in found or v in but or x.op.kind == CBP_OP_guard:
+                    continue
+                if self.p.values[v].place == CBP_CONST:
                     found[v] = (wrap(cbp_array_hold(self.p.values[v].held)), op_name(&x.op),
                                 self.lines[x.line] if x.line >= 0 else "")
         return list(found.values())

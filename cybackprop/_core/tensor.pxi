@@ -284,7 +284,7 @@ cdef class Tensor:
 
 
 def number(Tensor t):
-    """The only element of a state as a Python number; while a program is recorded, later runs must find the same one."""
+    """The only element of a state as a Python number; in a recording, later runs must find the same one."""
     if recording():
         (<Recorder>cbp_recorder).guard(t.a, only_number(t.a), 0)
     return only_number(t.a)

@@ -111,9 +111,9 @@ def sample_weights(y, sample_weight, class_weight):
     weights = None
     if sample_weight is not None:
         weights = np.asarray(sample_weight, np.float64)
-        if weights.shape != y.shape[:1] or not (np.isfinite(weights).all() and (weights >= 0).all()):
-            raise ShapeError(f"Trainer: sample_weight has shape {weights.shape}, there are {len(y)} samples; weights are "
-                             "finite and not negative")
+        if weights.shape != y.shape[:1] or not np.all((weights >= 0) & np.isfinite(weights)):
+            raise ShapeError(f"Trainer: sample_weight has shape {weights.shape}, there are {len(y)} samples; "
+                             "weights are finite and not negative")
     if class_weight is not None:
         if y.dtype.kind not in "iu" or y.ndim != 1:
             raise TypeError(f"Trainer: class_weight needs integer targets of shape (n,), not {y.dtype} {y.shape}")

@@ -60,8 +60,8 @@ class Trainer:
     [0, 1, 1, 0]
     """
 
-    def __init__(self, model, loss, optimizer, seed=0, metrics=(), schedule=None, *, schedule_every="epoch", accumulate=1,
-                 clip_norm=None, clip_value=None, compile=True):
+    def __init__(self, model, loss, optimizer, seed=0, metrics=(), schedule=None, *, schedule_every="epoch",
+                 accumulate=1, clip_norm=None, clip_value=None, compile=True):
         if schedule_every not in ("epoch", "step") or accumulate < 1:
             raise ValueError(f"Trainer: schedule_every {schedule_every!r}, accumulate {accumulate}")
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
@@ -117,7 +117,8 @@ class Trainer:
         """
         X, y = self._inputs(X), self._targets(y)
         self._check(X, y, epochs, batch_size, max_steps)
-        data = [np.ascontiguousarray(X, self.dtype), np.ascontiguousarray(y, np.int64 if y.dtype.kind in "iu" else None)]
+        data = [np.ascontiguousarray(X, self.dtype),
+                np.ascontiguousarray(y, np.int64 if y.dtype.kind in "iu" else None)]
         weights = sample_weights(y, sample_weight, class_weight)
         if weights is not None:
             data.append(np.ascontiguousarray(weights, self.dtype))
@@ -182,7 +183,8 @@ class Trainer:
         """The next batch, or as many as the program runs without Python."""
         n, first = len(data[0]), self._batch
         if not watchers:                 # who watches each batch gets it from Python
-            done, total, error = self._runner.loop(data, order, batch_size, first, min(stop, n // batch_size), self._sum[0])
+            done, total, error = self._runner.loop(data, order, batch_size, first, min(stop, n // batch_size),
+                                                   self._sum[0])
             self._sum = total, self._sum[1] + done * batch_size
             self._batch, self.step = first + done, self.step + done
             if error is not None:

@@ -9,25 +9,25 @@ from cybackprop.errors import AuditError
 
 
 def audited(name, program, leaves, record):
-    """The result of an eager call, after a replay on copies has proved to have the same bits; None: it refused.
+    """An eager call, as a Recorded, after a replay on copies has proved to have the same bits; None: it refused.
 
-    record: runs the function and records it; returns (result, tensors, effects, paths, Recorder, derivative of it).
+    record: runs the function and records it.
     """
     rehearsal = program.rehearse(leaves)
     if rehearsal is None:                # another branch: this call is not for the program
         return None
     before, after, made, _ = rehearsal
-    result, tensors, effects, paths, recorder, derivative = record()
-    plain = Program.build(recorder, tensors, effects, paths, derivative(), plain=True)
+    run = record()
+    plain = Program.build(run.recorder, run.tensors, run.effects, run.paths, run.derivative(), plain=True)
     _compare_instructions(name, program, plain)
-    wrong = program.differences(after, made, tensors, effects)
+    wrong = program.differences(after, made, run.tensors, run.effects)
     if wrong:
-        first = plain.first_difference(before, recorder, leaves)
+        first = plain.first_difference(before, run.recorder, leaves)
         what = (f"the first operation that differs is {first}" if first else
                 "one by one its operations agree, so the plan of the program is wrong")
         raise AuditError(f"compile: {name} replays with other bits than it runs, in the {wrong[0]} that comes from "
                          f"{wrong[1]}; {what}")
-    return (result,)
+    return run
 
 
 def _compare_instructions(name, program, again):

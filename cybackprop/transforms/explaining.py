@@ -15,8 +15,8 @@ def explain(program):
         for text in constants:
             print("   ", text)
     if program.key is not None and program.key.guards:
-        print("only while these are as they were:", ", ".join(f"{g.label} = {_short(g.expected)}" if g.how == "equal" else
-                                                           g.label for g in program.key.guards))
+        print("only while these are as they were:", ", ".join(
+            f"{g.label} = {_short(g.expected)}" if g.how == "equal" else g.label for g in program.key.guards))
 
 
 def profile(program, args, repeat):
@@ -25,7 +25,7 @@ def profile(program, args, repeat):
     total = sum(seconds) or 1e-9
     rows = [[str(i), what, f"{s * 1e6:.2f}", f"{s / total:.0%}", line]
             for i, ((what, _, _, line), s) in enumerate(zip(program.instructions(), seconds, strict=False))]
-    print(f"{total * 1e6:.2f} us in {len(seconds)} instructions, each the best of {repeat} runs, about 0.1 us of it clock")
+    print(f"{total * 1e6:.2f} us in {len(seconds)} instructions, each the best of {repeat} runs, 0.1 us of it clock")
     _table(["", "operation", "us", "share", "from"], rows, {})
 
 

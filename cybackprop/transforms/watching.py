@@ -1,4 +1,4 @@
-"""What a recorded run read from outside: the functions it entered, and the globals, cells, attributes and items in them.
+"""What a recorded run read from outside: globals, cells, attributes and items in the functions it entered.
 
 A program may be replayed as long as these are what they were.  Functions of this package are not looked into: what they
 read are Modules, whose changes are counted, and states.
@@ -94,7 +94,8 @@ def filled(cell):
 
 
 def paths(code):
-    """The places that a function reads: {(("global" | "cell" | "local", name), (("attr", name) | ("item", key), ...))}."""
+    """The places that a function reads: {(root, steps)}; a root is ("global" | "cell" | "local", name), a step
+    ("attr", name) or ("item", key)."""
     found, aliases = set(), {}
     stores = [i.argval for i in dis.get_instructions(code) if i.opname == "STORE_FAST"]
     now = key = None
@@ -129,7 +130,7 @@ def paths(code):
 
 
 def places(code, names, given, cells, is_module):
-    """[(holder, name, value, label, where, counted)] along all paths of a function; counted: changes of it are counted."""
+    """[(holder, name, value, label, where, counted)] on all paths of a function; counted: its changes are counted."""
     return [place for root, steps in sorted(paths(code), key=repr)
             for place in along(root, steps, names, given, cells, is_module)]
 

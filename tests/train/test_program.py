@@ -35,7 +35,8 @@ CASES = {
     "plain": {}, "mse": {"loss": "mse"}, "sgd": {"opt": optim.SGD}, "clip": {"clip_norm": 0.1},
     "clip_value": {"clip_value": 0.01}, "accumulate": {"accumulate": 3},
     "cosine": {"schedule": lambda o: optim.CosineLR(o, 7), "schedule_every": "step"},
-    "warmup": {"schedule": lambda o: optim.WarmupLR(o, 4, after=lambda o: optim.StepLR(o, 2)), "schedule_every": "step"},
+    "warmup": {"schedule": lambda o: optim.WarmupLR(o, 4, after=lambda o: optim.StepLR(o, 2)),
+               "schedule_every": "step"},
     "epoch schedule": {"schedule": lambda o: optim.StepLR(o, 1)},
     "all": {"accumulate": 2, "clip_norm": 0.5, "schedule": lambda o: optim.CosineLR(o, 9), "schedule_every": "step"},
 }

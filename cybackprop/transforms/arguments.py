@@ -1,0 +1,81 @@
+"""Arguments and results of compiled functions: nests of arrays, taken apart and put together."""
+
+import numpy as np
+
+from cybackprop._core.engine import Tensor
+from cybackprop.errors import TapeError
+
+
+def _is_data(tree):
+    """A list of numbers, however nested, is one array."""
+    while isinstance(tree, (list, tuple)) and tree:
+        tree = tree[0]
+    return isinstance(tree, (bool, int, float, np.generic))
+
+
+def _flatten(tree, leaves, originals):
+    """Append the leaves; returns what says how they hang together."""
+    if isinstance(tree, dict):
+        return ("dict", tuple((k, _flatten(v, leaves, originals)) for k, v in tree.items()))
+    if isinstance(tree, (list, tuple)) and not _is_data(tree):
+        return (type(tree), tuple(_flatten(v, leaves, originals) for v in tree))
+    originals.append(tree)
+    leaves.append(np.asarray(tree) if isinstance(tree, (list, tuple)) else tree)
+    return None
+
+
+def unpack(args, kwargs):
+    """(structure, leaves, the same before lists became arrays) of a call's arguments."""
+    leaves, originals = [], []
+    spec = _flatten((args, {k: kwargs[k] for k in sorted(kwargs)}), leaves, originals)
+    return spec, leaves, originals
+
+
+def pack(spec, leaves):
+    """(args, kwargs) with these leaves.  spec: of `unpack`, or the number of leaves where all arguments are leaves."""
+    if isinstance(spec, int):
+        return tuple(leaves), {}
+    left = iter(leaves)
+
+    def make(node):
+        if node is None:
+            return next(left)
+        kind, children = node
+        if kind == "dict":
+            return {k: make(v) for k, v in children}
+        return rebuilt(kind, [make(v) for v in children])
+
+    return make(spec)
+
+
+def rebuilt(kind, parts):
+    """A list, tuple or named tuple of parts."""
+    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+
+
+def results(tree):
+    """The tensors of a nest, and a function that makes the nest of others; what is no tensor stays as it was."""
+    tensors = []
+
+    def take(node):
+        if isinstance(node, dict):
+            return ("dict", list(node), [take(v) for v in node.values()])
+        if isinstance(node, (list, tuple)):
+            return (type(node), None, [take(v) for v in node])
+        if isinstance(node, Tensor) and not hasattr(node, "assign"):
+            tensors.append(node)
+            return ("tensor", len(tensors) - 1, None)
+        if isinstance(node, (np.ndarray, np.generic)):
+            raise TapeError("compile: the function returned a NumPy array, which later runs would not compute again; "
+                            "start with cb.tensor(x), so that it is made of tensors")
+        return ("other", node, None)
+
+    def make(spec, new):
+        kind, what, children = spec
+        if children is None:
+            return new[what] if kind == "tensor" else what
+        parts = [make(c, new) for c in children]
+        return dict(zip(what, parts, strict=True)) if kind == "dict" else rebuilt(kind, parts)
+
+    spec = take(tree)
+    return tensors, (lambda new: make(spec, new))

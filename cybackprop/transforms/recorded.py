@@ -1,0 +1,129 @@
+"""One recorded call: the function ran eagerly, and all it did is written down."""
+
+import gc
+
+from cybackprop._core import engine
+from cybackprop._core.engine import Derivative, Recorder, Tensor
+from cybackprop.errors import TapeError
+from cybackprop.transforms.arguments import pack, results
+from cybackprop.transforms.rerun import rules
+from cybackprop.transforms.watching import NUMBERS, Findings, Watcher
+
+
+class Recorded:
+    """Runs a function while recording it.
+
+    Attributes
+    ----------
+    result : object
+        What it returned.
+    tensors, make
+        The tensors in that, and what makes the same nest of others.
+    effects : list of (Tensor, Tensor or None)
+        Whose gradient the run changed, and what it is now.
+    """
+
+    def __init__(self, function, spec, leaves, originals, args, kwargs):
+        self.function, self.spec, self.leaves = function, spec, leaves
+        self.recorder, self._watcher, self._mark = Recorder(), Watcher(is_module), engine.last_number()
+        self.recorder.start(originals)
+        try:
+            with self._watcher:
+                self.result = function(*args, **kwargs)
+        finally:
+            self.recorder.stop()
+        self.tensors, self.make = results(self.result)
+        self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
+                        if t.grad is not before and not self.recorder.made(t)]
+        if not any(map(engine.can_be_swept, self.tensors)):       # else their history holds what it needs
+            self._refuse_survivors()
+        self._findings = Findings(self._watcher, is_module, leaves)
+        # constant values that are arrays outside, and how to find those again
+        self.paths = {v: guard for guard, thing in self._findings.arrays for v in self.recorder.constant_of(thing)}
+
+    def _refuse_survivors(self):
+        wanted = [*self.tensors, *(g for _, g in self.effects if g is not None)]
+        left = self.recorder.survivors(wanted)
+        if left:
+            gc.collect()
+            left = self.recorder.survivors(wanted)
+        if left:
+            raise TapeError("compile: a tensor made while recording is kept outside: " + "; ".join(left[:3])
+                            + "; later runs would not change it.  Return it, or assign it to a cybackprop.State")
+
+    @property
+    def guards(self):
+        """What must be as it was."""
+        return self._findings.guards + list({id(g): g for g in self.paths.values()}.values())
+
+    @property
+    def grads(self):
+        """[(tensor, whether its gradient was None)] where that was read before it was written."""
+        return [(t, before is None) for t, before, read in self.recorder.grads.values() if read]
+
+    def facts(self):
+        """What says later whether modules and optimizers are as they are now."""
+        return Facts(self._findings.modules, self._watcher.objects.values())
+
+    def derivative(self):
+        """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
+        outputs = [k for k, t in enumerate(self.tensors) if engine.can_be_swept(t)]
+        if not outputs or len({self.tensors[k].dtype for k in outputs}) > 1:
+            return None
+        edge = {}                        # records where the sweep ends: older ones, and leaves
+        for r in engine.reachable([self.tensors[k].record for k in outputs], self._mark):
+            for i in r.inputs:
+                if i is not None and (i.number <= self._mark or i.is_leaf):
+                    edge[i] = None
+        known = {x.record: k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x.record is not None}
+        sources = [known[r] if r in known else engine.owner_of(r) for r in edge]
+        if not sources or any(s is None for s in sources):
+            return None
+        cotangents = self.recorder.sweep([self.tensors[k] for k in outputs], list(edge))
+        function, spec = self.function, self.spec
+
+        def again(values):
+            args, kwargs = pack(spec, values)
+            return results(function(*args, **kwargs))[0]
+
+        return Derivative(outputs, sources, cotangents, rules(again, outputs), self.recorder.written_states())
+
+
+# ---- modules
+
+def is_module(thing):
+    """Whether a thing is a Module; its changes are counted."""
+    return callable(getattr(type(thing), "named_modules", None))
+
+
+class Facts:
+    """Whether modules and optimizers are as they were when this was made; asked only when the structure has changed."""
+
+    def __init__(self, modules, others):
+        self._modules = list({id(m): m for top in modules for _, m in top.named_modules()}.values())
+        self._others = [thing for thing in others if hasattr(thing, "program_facts")]
+        self._before = self._now()
+
+    def _now(self):
+        out = []
+        for thing in self._others:
+            out += [fact for value in thing.program_facts() for fact in _facts_of(value)]
+        for module in self._modules:
+            for name, value in vars(module).items():
+                out += [name, *_facts_of(value)]
+        return out
+
+    def __call__(self):
+        now = self._now()
+        return len(now) == len(self._before) and all(
+            a is b or (type(a) is type(b) and isinstance(a, NUMBERS) and a == b)
+            for a, b in zip(now, self._before, strict=True))
+
+
+def _facts_of(value):
+    """What of an attribute a program depends on."""
+    if isinstance(value, (list, tuple)):
+        return [len(value), *(part for v in value for part in _facts_of(v))]
+    if isinstance(value, dict):
+        return [len(value), *(part for k, v in value.items() for part in (k, *_facts_of(v)))]
+    return [value, value.requires_grad] if isinstance(value, Tensor) else [value]
