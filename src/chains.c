@@ -45,7 +45,15 @@ static int is_link(const search *s, const cbp_instr *x)
     return 1;
 }
 
-static int32_t as_number(const search *s, int32_t v) { return s->number[v] >= 0 ? s->number[v] : v; }
+/* The value that has the elements of v: a number that was spread, or the same memory before it was reshaped. */
+static int32_t as_number(const search *s, int32_t v)
+{
+    for (;;) {
+        if (s->p->values[v].place == CBP_TEMP && s->p->values[v].of >= 0) v = s->p->values[v].of;
+        else if (s->number[v] >= 0) v = s->number[v];
+        else return v;
+    }
+}
 
 /* Whether what x reads is there when group g runs. */
 static int may_join(const search *s, const cbp_instr *x, int32_t g)
