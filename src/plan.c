@@ -274,7 +274,8 @@ static int32_t replaced(const cbp_program *p, int32_t i, int32_t out)
     const cbp_instr *x = &p->instrs[i];
     const cbp_value *y = &p->values[out];
     if (!elementwise(&x->op)) return -1;
-    for (int32_t k = x->n_in - 1; k >= 0; k--) {       /* what a slope is added to comes last and is the best choice */
+    const int adds = (x->op.kind == CBP_OP_unary_vjp && x->n_in > 2) || (x->op.kind == CBP_OP_binary_vjp && x->n_in > 4);
+    for (int32_t k = x->n_in - 1; k >= (adds ? x->n_in - 1 : 0); k--) {      /* what is added to is there before g is read */
         const int32_t v = cbp_in(p, x)[k];
         if (v < 0) continue;
         const cbp_value *a = &p->values[v], *root = &p->values[cbp_root(p, v)];
