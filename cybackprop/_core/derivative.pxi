@@ -39,8 +39,8 @@ cdef class Derivative:
         cdef Record r, p
         cdef Tensor t
         cdef Py_ssize_t total = 0, i
-        run.program, run.frame, run.leaves, run.copies = program, frame, leaves, copies
-        run.made, run.entry = made, entry
+        run.program, run.frame, run.leaves, run.copies, run.entry = program, frame, leaves, copies, entry
+        run.made = [wrap(cbp_array_hold((<Tensor>x).a)) for x in made]       # the tensors themselves will hold the run
         run.take_versions()
         for i in self.outputs:
             total += (<Tensor>made[i]).a.size
@@ -107,8 +107,9 @@ cdef class Run:
         for v, version in self.versions:
             a = self.program.p.values[<int32_t>v].held
             if cbp_array_version(a) != version:
-                raise TapeError(f"compiled: a state of shape {array_shape(a)} was read at version {version}, but it is "
-                                f"at version {cbp_array_version(a)} now{last_write(a)}; call backward before it changes")
+                raise TapeError(f"compiled: a state of shape {array_shape(a)} was read at version {version}, but it "
+                                f"is at version {cbp_array_version(a)} now{last_write(a)}; call backward before it "
+                                "changes")
 
 
 @cython.final
