@@ -24,19 +24,24 @@ class Watcher:
 
     def __init__(self, is_module):
         self.frames, self.objects = [], {}
-        self.before = {}                 # (id of a holder, name) -> what was there when the function was entered
         self._seen, self._is_module = set(), is_module
 
     def __enter__(self):
         self._before = sys.getprofile()
+        if not callable(self._before or len):            # a profiler written in C, cProfile say, rests meanwhile
+            self._before.disable()
         sys.setprofile(self._look)
         return self
 
     def __exit__(self, *exc):
-        sys.setprofile(self._before)
+        if callable(self._before or len):
+            sys.setprofile(self._before)
+        else:
+            sys.setprofile(None)
+            self._before.enable()
 
     def _look(self, frame, event, arg):
-        if self._before is not None:
+        if callable(self._before):
             self._before(frame, event, arg)
         if event != "call":
             return
@@ -45,16 +50,23 @@ class Watcher:
         if library:
             if getattr(type(first), "guarded_by_programs", False):
                 self.objects[id(first)] = first
-        elif (code, id(first)) not in self._seen:        # a method once for each object
-            self._seen.add((code, id(first)))
-            names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
-            given = {name: weak(frame.f_locals[name]) for name in names if name in frame.f_locals}
-            frame = code, frame.f_globals, given, cells_of(code, frame.f_locals)
-            self.frames.append(frame)
-            for holder, name, value, *_ in places(*frame, self._is_module):
-                copy, count = snapshot(value)
-                if copy is not EMPTY and count <= MOST:
-                    self.before.setdefault((id(holder), name), copy)
+        else:                            # a method once for each object, a function once for each closure
+            free = [id(frame.f_locals.get(name, EMPTY)) for name in code.co_freevars]
+            if (id(code), id(first), *free) not in self._seen:       # equal codes may have other globals
+                self._seen.add((id(code), id(first), *free))
+                self._enter(code, frame, free)
+
+    def _enter(self, code, frame, free):
+        names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+        given = {name: weak(frame.f_locals[name]) for name in names if name in frame.f_locals}
+        values = {name: types.SimpleNamespace(cell_contents=frame.f_locals[name]) for name in code.co_freevars
+                  if name in frame.f_locals}
+        before = {}
+        for _, _, value, label, *_ in places(code, frame.f_globals, given, values, self._is_module):
+            copy, count = snapshot(value)
+            if copy is not EMPTY and count <= MOST:
+                before[label] = copy
+        self.frames.append((code, frame.f_globals, given, free, before))
 
 
 def weak(thing):
@@ -70,16 +82,19 @@ def in_library(name):
     return isinstance(name, str) and name.partition(".")[0] in LIBRARIES
 
 
-def cells_of(code, values):
-    """{name: cell} of the variables that a function closes over."""
-    if not code.co_freevars:
-        return {}
-    for function in gc.get_referrers(code):
-        if isinstance(function, types.FunctionType) and function.__closure__:
-            cells = dict(zip(code.co_freevars, function.__closure__, strict=True))
-            if all(filled(cell) is values.get(name, EMPTY) for name, cell in cells.items()):
-                return cells
-    return {}
+def closures(frames):
+    """{(id of the code, *ids of what its free variables were): [{name: cell}]}: the functions that may have run.
+
+    Only those that are still there: what a run makes for itself is no place to guard.  Several that closed over the same
+    can't be told apart, nor any where a variable was bound anew: then the cells of all are guarded.
+    """
+    found, codes = {}, {id(code): code for code, *_ in frames if code.co_freevars}
+    functions = [f for f in gc.get_referrers(*codes.values()) if isinstance(f, types.FunctionType)] if codes else []
+    for code, _, _, free, _ in frames:
+        cells = [dict(zip(code.co_freevars, f.__closure__, strict=True)) for f in functions if f.__code__ is code]
+        same = [c for c in cells if [id(filled(cell)) for cell in c.values()] == free]
+        found[id(code), *free] = same or cells or [{}]
+    return found
 
 
 EMPTY = object()
@@ -178,14 +193,16 @@ class Findings:
 
     def __init__(self, watcher, is_module, leaves):
         self.guards, self.arrays, self.modules = [], [], []
-        self._is_module, self._before, self._done = is_module, watcher.before, set()
+        self._is_module, self._done = is_module, set()
         leaves = {id(x) for x in leaves}
         for thing in watcher.objects.values():
             self._object(thing)
-        for frame in watcher.frames:
-            for place in places(*frame, is_module):
-                if id(place[2]) not in leaves:
-                    self._value(*place)
+        functions = closures(watcher.frames)
+        for code, names, given, free, before in watcher.frames:
+            for cells in functions[id(code), *free]:
+                for place in places(code, names, given, cells, is_module):
+                    if id(place[2]) not in leaves:
+                        self._value(*place, before)
 
     def _object(self, thing):
         """An object of this package whose methods ran: Modules are counted, of others the plain numbers are guarded."""
@@ -196,7 +213,7 @@ class Findings:
                 if isinstance(value, NUMBERS) and not name.startswith("_"):
                     self._add(Guard(vars(thing), name, value, "equal", f"{type(thing).__name__}.{name}", "item"))
 
-    def _value(self, holder, name, value, label, place, counted):
+    def _value(self, holder, name, value, label, place, counted, before):
         """Guard one place by what lies there, unless its changes are counted, or the run itself has changed it.
 
         What a run changes, a list it appends to, say, changes while recording only; an audit finds out whether more
@@ -205,7 +222,7 @@ class Findings:
         make = not counted
         if value is EMPTY:
             return
-        if (id(holder), name) in self._before and not same(self._before[id(holder), name], snapshot(value)[0]):
+        if label in before and not same(before[label], snapshot(value)[0]):
             return
         if isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "assign"):
             self.arrays.append((Guard(holder, name, value, "like", label, place), value))
