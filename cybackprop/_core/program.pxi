@@ -6,6 +6,7 @@ cdef class Frame:
     """The memory of one execution."""
     cdef cbp_frame *f
     cdef list spare                      # tensors that the gradients of the next run are written into
+    cdef dict grads                      # of a rehearsal: id of a tensor -> its gradient before the run
 
     def __dealloc__(self):
         cbp_frame_free(self.f)
@@ -209,8 +210,11 @@ cdef class Program:
             return made[0]
         return self.result(made[:self.n_results])
 
-    cdef object bind(self, Frame frame, list leaves, call_view *views):
-        """Point the inputs at the caller's memory; returns the copies where that can't be read in place."""
+    cdef object bind(self, Frame frame, list leaves, call_view *views, dict grads=None):
+        """Point the inputs at the caller's memory; returns the copies where that can't be read in place.
+
+        grads: those from before an eager run, which has left others.
+        """
         cdef int i
         cdef program_input *x
         cdef Tensor t
@@ -223,7 +227,7 @@ cdef class Program:
             if x.kind == FROM_TENSOR:
                 t = <Tensor>leaves[x.leaf]
             elif x.kind == FROM_GRAD:
-                t = (<Tensor>self.others[i]).grad_
+                t = (<Tensor>self.others[i]).grad_ if grads is None else <Tensor>grads[id(self.others[i])]
             else:
                 t = host_tensor(leaves[x.leaf] if x.kind == FROM_ARRAY else (<Guard>self.others[i]).current(), x.dtype)
                 copies = [t] if copies is None else copies + [t]
@@ -300,6 +304,7 @@ cdef class Program:
         finally:
             free(views)
         frame.spare = before.spare = None
+        before.grads = {id(t): (<Tensor>t).grad_ for t in self.others if isinstance(t, Tensor)}
         return before, frame, made, copies
 
     def differences(self, Frame frame, list made, list results, list effects):
@@ -330,7 +335,7 @@ cdef class Program:
                 a = cbp_frame_array(before.f, v)
                 memcpy(cbp_frame_array(frame.f, v).data, a.data, a.size * cbp_itemsize(<cbp_dtype>a.dtype))
         try:
-            copies = self.bind(frame, leaves, views)
+            copies = self.bind(frame, leaves, views, before.grads)
             self.bind_outputs(frame, made)
             self.run(frame)
         finally:
@@ -470,8 +475,24 @@ cdef object NOT_THIS = object()
 
 
 cdef bint same_bits(const cbp_array *a, const cbp_array *b) noexcept:
-    return a.size == b.size and a.dtype == b.dtype and memcmp(
-        a.data, b.data, a.size * cbp_itemsize(<cbp_dtype>a.dtype)) == 0
+    """Equal bits; but one NaN is as good as another: which of two an instruction hands on is not a promise."""
+    cdef Py_ssize_t i
+    cdef const float *f = <const float *>a.data
+    cdef const float *g = <const float *>b.data
+    cdef const double *d = <const double *>a.data
+    cdef const double *e = <const double *>b.data
+    if a.size != b.size or a.dtype != b.dtype:
+        return False
+    if memcmp(a.data, b.data, a.size * cbp_itemsize(<cbp_dtype>a.dtype)) == 0:
+        return True
+    if a.dtype > CBP_F64:
+        return False
+    for i in range(a.size):
+        if a.dtype == CBP_F32 and memcmp(f + i, g + i, 4) and (f[i] == f[i] or g[i] == g[i]):
+            return False
+        if a.dtype == CBP_F64 and memcmp(d + i, e + i, 8) and (d[i] == d[i] or e[i] == e[i]):
+            return False
+    return True
 
 
 cdef Tensor host_tensor(object data, int code):
