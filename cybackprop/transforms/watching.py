@@ -85,8 +85,8 @@ def in_library(name):
 def closures(frames):
     """{(id of the code, *ids of what its free variables were): [{name: cell}]}: the functions that may have run.
 
-    Only those that are still there: what a run makes for itself is no place to guard.  Several that closed over the same
-    can't be told apart, nor any where a variable was bound anew: then the cells of all are guarded.
+    Only those that are still there: what a run makes for itself is no place to guard.  Several that closed over the
+    same can't be told apart, nor any where a variable was bound anew: then the cells of all are guarded.
     """
     found, codes = {}, {id(code): code for code, *_ in frames if code.co_freevars}
     functions = [f for f in gc.get_referrers(*codes.values()) if isinstance(f, types.FunctionType)] if codes else []
