@@ -28,7 +28,11 @@ cdef class Guard:
         self.relation = ("same", "equal", "like").index(how)
 
     cdef object current(self):
+        cdef PyObject *found
         try:
+            if self.kind == 0 and type(self.holder) is dict:
+                found = PyDict_GetItemWithError(self.holder, self.name)
+                return NOT_THIS if found == NULL else <object>found
             if self.kind == 0:
                 return self.holder[self.name]
             if self.kind == 1:
@@ -39,13 +43,26 @@ cdef class Guard:
 
     cdef bint holds(self):
         now = self.current()
-        if now is self.expected and self.relation != 1:
+        if now is self.expected:         # of a container, expected is a copy
             return True
         if self.relation == 0 or type(now) is not type(self.expected):
             return False
         if self.relation == 1:
             return now == self.expected or (now != now and self.expected != self.expected)
         return now.dtype == self.expected.dtype and now.shape == self.expected.shape
+
+
+cdef enum:
+    LEAF_ARRAY, LEAF_TENSOR, LEAF_NUMBER, LEAF_OBJECT
+
+KINDS = ("array", "tensor", "number", "object")
+
+
+cdef struct leaf_shape:
+    int kind, ndim, dtype
+    bint linked
+    char format[8]
+    Py_ssize_t shape[8]
 
 
 @cython.final
@@ -67,22 +84,62 @@ cdef class Key:
     """
     cdef readonly object spec, facts
     cdef readonly list leaves, guards, grads
+    cdef leaf_shape *shapes              # the leaves again, for a quick comparison
+    cdef Py_ssize_t n
     cdef long long structure
     cdef bint no_grad
 
-    def __init__(self, spec, leaves, guards, facts, grads):
+    def __cinit__(self, spec, leaves, guards, facts, grads):
+        cdef Py_ssize_t i, k
+        self.n = len(leaves)
+        self.shapes = <leaf_shape *>calloc(self.n + 1, sizeof(leaf_shape))
+        if self.shapes == NULL:
+            raise MemoryError
         self.spec, self.leaves, self.guards, self.facts, self.grads = spec, leaves, guards, facts, grads
         self.structure = structure
         self.no_grad = cbp_no_grad != 0
+        for i in range(self.n):
+            kind, what, shape, linked = leaves[i]
+            self.shapes[i].kind = KINDS.index(kind)
+            if kind == "tensor" or kind == "array":
+                self.shapes[i].ndim = len(shape)
+                self.shapes[i].linked = linked
+                for k in range(min(len(shape), 8)):
+                    self.shapes[i].shape[k] = shape[k]
+                if kind == "tensor":
+                    self.shapes[i].dtype = what
+                else:
+                    memcpy(self.shapes[i].format, <const char *><bytes>what, min(len(what), 7))
 
-    cdef bint fits(self, object spec, list leaves, call_view *views):
+    def __dealloc__(self):
+        free(self.shapes)
+
+    cdef bint fits(self, object spec, object leaves, call_view *views):
         cdef Py_ssize_t i
-        if self.no_grad != (cbp_no_grad != 0) or self.spec != spec:
+        if self.no_grad != (cbp_no_grad != 0) or self.n != len(leaves) or not (self.spec is spec or self.spec == spec):
             return False
-        for i in range(len(leaves)):
-            if not fact_holds(<tuple>self.leaves[i], leaves[i], &views[i]):
+        for i in range(self.n):
+            if not self.leaf_fits(i, leaves[i], &views[i]):
                 return False
         return True
+
+    cdef bint leaf_fits(self, Py_ssize_t i, object x, const call_view *v):
+        cdef leaf_shape *s = &self.shapes[i]
+        cdef cbp_array *a
+        if s.kind == LEAF_ARRAY:
+            return (v.held and v.view.ndim == s.ndim and strcmp(v.view.format, s.format) == 0
+                    and memcmp(v.view.shape, s.shape, s.ndim * sizeof(Py_ssize_t)) == 0)
+        if s.kind == LEAF_TENSOR:
+            if not isinstance(x, Tensor):
+                return False
+            a = (<Tensor>x).a
+            return (not a.mutable and a.dtype == s.dtype and a.ndim == s.ndim
+                    and ((<Tensor>x).record is not None) == s.linked
+                    and memcmp(a.shape, s.shape, s.ndim * sizeof(Py_ssize_t)) == 0)
+        fact = <tuple>self.leaves[i]
+        if s.kind == LEAF_NUMBER:
+            return x is fact[1] or (type(x) is fact[2] and (x == fact[1] or (x != x and fact[1] != fact[1])))
+        return x is fact[1]
 
     cdef bint holds(self):
         """The part that does not lie in the arguments."""
@@ -101,44 +158,19 @@ cdef class Key:
 
 
 def leaf_fact(x):
-    """What a program's key knows of an argument: a tuple that starts with its kind."""
+    """What a program's key knows of an argument: (kind, dtype or format, shape, whether it has a history), or itself."""
     if isinstance(x, Tensor) and not (<Tensor>x).a.mutable:
         return "tensor", (<Tensor>x).a.dtype, array_shape((<Tensor>x).a), (<Tensor>x).record is not None
-    if isinstance(x, np.ndarray):
-        with memoryview(x) as view:
-            return "array", view.format.encode(), x.shape
+    if isinstance(x, np.ndarray) and x.ndim <= 8:
+        try:
+            with memoryview(x) as view:
+                if len(view.format) < 8:
+                    return "array", view.format.encode(), x.shape, False
+        except (ValueError, BufferError):        # dates, objects: no program reads these
+            pass
     if x is None or isinstance(x, (bool, int, float, complex, str, bytes, np.generic)):
-        return "number", type(x), x
-    return "object", x
-
-
-cdef bint fact_holds(tuple fact, object x, const call_view *v):
-    cdef str kind = <str>fact[0]
-    cdef Tensor t
-    cdef tuple shape
-    cdef Py_ssize_t i
-    if kind is "array":
-        shape = <tuple>fact[2]
-        if not v.held or v.view.ndim != len(shape) or strcmp(v.view.format, <bytes>fact[1]):
-            return False
-        for i in range(v.view.ndim):
-            if v.view.shape[i] != <Py_ssize_t>shape[i]:
-                return False
-        return True
-    if kind is "tensor":
-        if not isinstance(x, Tensor):
-            return False
-        t = <Tensor>x
-        shape = <tuple>fact[2]
-        if t.a.mutable or t.a.dtype != <int>fact[1] or t.a.ndim != len(shape) or (t.record is not None) != fact[3]:
-            return False
-        for i in range(t.a.ndim):
-            if t.a.shape[i] != <Py_ssize_t>shape[i]:
-                return False
-        return True
-    if kind is "number":
-        return x is fact[2] or (type(x) is fact[1] and (x == fact[2] or (x != x and fact[2] != fact[2])))
-    return x is fact[1]
+        return "number", x, type(x), False
+    return "object", x, None, False
 
 
 @cython.binding(False)
@@ -169,8 +201,7 @@ cdef class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args, **kwargs):
-        cdef list leaves
-        cdef object spec
+        cdef object leaves, spec, originals
         cdef call_view few[8]
         cdef call_view *views = few
         cdef Py_ssize_t i, n
@@ -179,8 +210,8 @@ cdef class Compiled:
         if kwargs or not plain(args):
             spec, leaves, originals = self.unpack(args, kwargs)
         else:
-            leaves = list(args)
-            spec, originals = len(leaves), leaves
+            leaves = originals = args
+            spec = None                  # all of them are leaves
         n = len(leaves)
         if n > 8:
             views = <call_view *>malloc(n * sizeof(call_view))
@@ -198,7 +229,7 @@ cdef class Compiled:
             if views != few:
                 free(views)
 
-    cdef object answer(self, spec, list leaves, call_view *views, originals, tuple args, dict kwargs):
+    cdef object answer(self, spec, leaves, call_view *views, originals, tuple args, dict kwargs):
         cdef Program program
         cdef Py_ssize_t i
         for i in range(len(self.programs)):
@@ -225,13 +256,14 @@ cdef bint plain(tuple args):
     return True
 
 
-cdef int look(list leaves, call_view *views) except -1:
+cdef int look(object leaves, call_view *views) except -1:
     """Open the arguments that are NumPy arrays."""
     cdef Py_ssize_t i
     for i in range(len(leaves)):
-        if type(leaves[i]) is np_ndarray or isinstance(leaves[i], np_ndarray):
+        x = leaves[i]
+        if type(x) is np_ndarray or (not isinstance(x, Tensor) and isinstance(x, np_ndarray)):
             try:
-                PyObject_GetBuffer(leaves[i], &views[i].view, PyBUF_FORMAT | PyBUF_STRIDES)
+                PyObject_GetBuffer(x, &views[i].view, PyBUF_FORMAT | PyBUF_STRIDES)
             except (ValueError, BufferError):        # dates, objects: no program reads these
                 continue
             views[i].held = True

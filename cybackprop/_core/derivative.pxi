@@ -33,7 +33,7 @@ cdef class Derivative:
         """The states before the run, for a rule that runs it again."""
         return [copied_tensor(<Tensor>s) for s in self.states] if self.states else ()
 
-    cdef int link(self, Program program, Frame frame, list leaves, object copies, list made, object entry) except -1:
+    cdef int link(self, Program program, Frame frame, object leaves, object copies, list made, object entry) except -1:
         """Give the results their record: one, or, where there are several, a part of one."""
         cdef Run run = Run.__new__(Run)
         cdef Record r, p
@@ -75,7 +75,8 @@ cdef class Run:
     """One run of a program that may still be swept: it has the frame to itself."""
     cdef Program program
     cdef Frame frame
-    cdef readonly list leaves, made
+    cdef readonly object leaves
+    cdef readonly list made
     cdef readonly object copies, entry
     cdef list versions
 

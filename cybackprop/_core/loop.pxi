@@ -79,7 +79,7 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, in
     try:
         look(leaves, views)
         for p in compiled.programs:
-            if p.key.fits(len(leaves), leaves, views) and p.key.holds():
+            if p.key.fits(None, leaves, views) and p.key.holds():
                 if p.calls < 2 or compiled.audit_every or not loops(p, data):
                     break
                 return run_loop(p, data, order, batch, begin, end, total)
@@ -103,14 +103,14 @@ cdef bint loops(Program p, list data):
             arr = data[p.inputs[i].leaf]
             if arr.dtype != DTYPES[p.inputs[i].dtype] or not arr.flags.c_contiguous:
                 return False
-    return p.p.values[<int32_t>p.outputs[0]].size == 1
+    return p.p.values[<int32_t>p.output_values[0]].size == 1
 
 
 cdef tuple run_loop(Program p, list data, Tensor order, Py_ssize_t batch, int64_t begin, int64_t end, double total):
     cdef Frame frame = p.frame()
     cdef cbp_batches b
     cdef Watch watch = Watch.__new__(Watch)
-    cdef list made = [], room = []
+    cdef list made = [None] * p.n_outputs, room = []
     cdef cbp_status status
     cdef int i
     memset(&b, 0, sizeof(b))

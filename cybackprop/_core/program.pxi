@@ -5,6 +5,7 @@
 cdef class Frame:
     """The memory of one execution."""
     cdef cbp_frame *f
+    cdef list made                       # results and gradients of the run under way
     cdef list spare                      # tensors that the gradients of the next run are written into
     cdef dict grads                      # of a rehearsal: id of a tensor -> its gradient before the run
 
@@ -42,8 +43,8 @@ cdef class Program:
     cdef program_input *inputs
     cdef int n_inputs
     cdef list others                     # by input: the tensor whose grad, or the path, it is
-    cdef list outputs                    # values that the caller gets: results, then gradients
-    cdef int n_results
+    cdef int32_t *output_values          # what the caller gets: results, then gradients
+    cdef Py_ssize_t n_results, n_outputs
     cdef list effects                    # (tensor, number of the output or None): what .grad is afterwards
     cdef cbp_array **states              # all that it reads or writes, those first that it writes
     cdef int n_states, n_written
@@ -57,6 +58,7 @@ cdef class Program:
     def __dealloc__(self):
         self.frames = None
         free(self.inputs)
+        free(self.output_values)
         free(self.states)
         cbp_program_free(self.p)
 
@@ -77,19 +79,27 @@ cdef class Program:
         cdef Program self = Program.__new__(Program)
         cdef Tensor t
         cdef cbp_program *whole = NULL
+        cdef Py_ssize_t i
         if plain:
             whole = cbp_program_clone(r.p)
             if whole == NULL:
                 raise MemoryError
-        self.lines, self.frames, self.others, self.outputs, self.effects = r.lines, [], [], [], []
+        self.lines, self.frames, self.others, self.effects = r.lines, [], [], []
+        outputs = []
         r.segment = 0
         for t in results:
-            self.outputs.append(r.result(t.a))
+            outputs.append(r.result(t.a))
         self.n_results = len(results)
         for owner, g in effects:
-            self.effects.append((owner, None if g is None else len(self.outputs)))
+            self.effects.append((owner, None if g is None else len(outputs)))
             if g is not None:
-                self.outputs.append(r.result((<Tensor>g).a))
+                outputs.append(r.result((<Tensor>g).a))
+        self.n_outputs = len(outputs)
+        self.output_values = <int32_t *>calloc(self.n_outputs + 1, sizeof(int32_t))
+        if self.output_values == NULL:
+            raise MemoryError
+        for i in range(self.n_outputs):
+            self.output_values[i] = outputs[i]
         self.derivative = derivative
         if derivative is not None:
             r.segment = 1
@@ -169,7 +179,7 @@ cdef class Program:
         f.f = cbp_frame_new(self.p, private_state)
         if f.f == NULL:
             raise MemoryError("no memory for a program's slab")
-        f.spare = [None] * len(self.effects)
+        f.spare, f.made = [None] * len(self.effects), [None] * self.n_outputs
         return f
 
     def explain(self):
@@ -182,20 +192,18 @@ cdef class Program:
 
     # ---- running
 
-    cdef object replay(self, list leaves, call_view *views):
+    cdef object replay(self, object leaves, call_view *views):
         """What the function returns, or NOT_THIS where a guard or an operation refuses: nothing has changed then."""
         cdef Frame frame = self.frame()
-        cdef int status
-        cdef list made = []
         cdef bint linked = False
+        cdef list made = frame.made
         try:
             copies = self.bind(frame, leaves, views)
             self.bind_outputs(frame, made)
             entry = None if self.derivative is None else self.derivative.entry()
             begin_turn(self)
             try:
-                status = self.run(frame)
-                if status != CBP_OK:
+                if self.run(frame) != CBP_OK:
                     return NOT_THIS
                 self.commit(frame, made)
             finally:
@@ -203,14 +211,20 @@ cdef class Program:
             if self.derivative is not None:
                 self.derivative.link(self, frame, leaves, copies, made, entry)
                 linked = True
+            result = made[0] if self.single else self.result(made[:self.n_results])
         finally:
+            self.forget(made)
             if not linked:
                 self.frames.append(frame)
-        if self.single:
-            return made[0]
-        return self.result(made[:self.n_results])
+        return result
 
-    cdef object bind(self, Frame frame, list leaves, call_view *views, dict grads=None):
+    cdef void forget(self, list made) noexcept:
+        """A frame that waits holds no results; gradients it may write again."""
+        cdef Py_ssize_t i
+        for i in range(len(made)):
+            made[i] = None
+
+    cdef object bind(self, Frame frame, object leaves, call_view *views, dict grads=None):
         """Point the inputs at the caller's memory; returns the copies where that can't be read in place.
 
         grads: those from before an eager run, which has left others.
@@ -235,17 +249,16 @@ cdef class Program:
         return copies
 
     cdef int bind_outputs(self, Frame frame, list made) except -1:
-        cdef int k
-        cdef int32_t v
+        """Tensors for the results and gradients; made has a place for each."""
+        cdef Py_ssize_t k
         cdef Tensor t
-        for k in range(len(self.outputs)):
-            v = self.outputs[k]
-            t = self.room(frame, k, v)
-            made.append(t)
-            cbp_frame_array(frame.f, v).data = t.a.data
+        for k in range(self.n_outputs):
+            t = self.room(frame, k, self.output_values[k])
+            made[k] = t
+            cbp_frame_array(frame.f, self.output_values[k]).data = t.a.data
         return 0
 
-    cdef Tensor room(self, Frame frame, int k, int32_t v):
+    cdef Tensor room(self, Frame frame, Py_ssize_t k, int32_t v):
         """A tensor for output k: for gradients the one that the run before the last left, if nobody else has it."""
         cdef Tensor t
         cdef cbp_value *value = &self.p.values[v]
@@ -289,10 +302,10 @@ cdef class Program:
 
     # ---- audits
 
-    def rehearse(self, list leaves):
+    def rehearse(self, object leaves):
         """Replay on copies of the states: (frame before, frame afterwards, outputs, copies), or None if it refuses."""
         cdef Frame before = self.new_frame(True), frame = self.new_frame(True)
-        cdef list made = []
+        cdef list made = [None] * self.n_outputs
         cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
         if views == NULL:
             raise MemoryError
@@ -314,19 +327,19 @@ cdef class Program:
         cdef list now = [*results, *[g for _, g in effects if g is not None]]
         for k in range(len(made)):
             if not same_bits((<Tensor>made[k]).a, (<Tensor>now[k]).a):
-                return ("result" if k < self.n_results else "gradient"), self.maker(self.outputs[k])
+                return ("result" if k < self.n_results else "gradient"), self.maker(self.output_values[k])
         for v in range(self.p.n_values):
             if self.p.values[v].place == CBP_STATE and self.p.values[v].of < 0:
                 if not same_bits(cbp_frame_array(frame.f, v), self.p.values[v].held):
                     return "state", self.last_writer(v)
         return None
 
-    def first_difference(self, Frame before, Recorder r, list leaves):
+    def first_difference(self, Frame before, Recorder r, object leaves):
         """Where the instructions, run one by one on the states of `before`, leave what r saw: text, or None."""
         cdef Frame frame = self.new_frame(True)
         cdef int32_t v, i, k
         cdef cbp_array *a
-        cdef list made = []
+        cdef list made = [None] * self.n_outputs
         cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
         if views == NULL:
             raise MemoryError
@@ -409,10 +422,10 @@ cdef class Program:
         return (place, DTYPES[x.dtype], shape, x.size * cbp_itemsize(<cbp_dtype>x.dtype),
                 self.p.values[root].offset if self.p.values[root].place == CBP_TEMP else None)
 
-    def time(self, list leaves, int repeat):
+    def time(self, object leaves, int repeat):
         """Seconds of each instruction, the least of `repeat` runs, on copies of the states."""
         cdef Frame frame = self.new_frame(True)
-        cdef list made = []
+        cdef list made = [None] * self.n_outputs
         cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
         cdef int i, turn
         if views == NULL:

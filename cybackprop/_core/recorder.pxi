@@ -21,8 +21,12 @@ cdef inline bint recording() noexcept:
 
 
 cdef inline bint exclusive(const cbp_array *a) noexcept:
-    """Whether one holder has it, so that it may be overwritten."""
-    return a.refs == 1 + a.recorded
+    """Whether one holder has it and its memory, so that it may be overwritten."""
+    while a.refs == 1 + a.recorded:
+        if not a.is_view:
+            return True
+        a = a.base
+    return False
 
 
 cdef int note(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, int n_out) except -1:

@@ -32,8 +32,8 @@ def unpack(args, kwargs):
 
 
 def pack(spec, leaves):
-    """(args, kwargs) with these leaves.  spec: of `unpack`, or the number of leaves where all arguments are leaves."""
-    if isinstance(spec, int):
+    """(args, kwargs) with these leaves.  spec: of `unpack`, or None where all arguments are leaves."""
+    if spec is None:
         return tuple(leaves), {}
     left = iter(leaves)
 
