@@ -81,14 +81,15 @@ class Optimizer:
                 raise TypeError(f"{type(self).__name__}: a Parameter is needed, not {type(p).__name__}")
             if id(p) in self.steps or sum(p is q for q in members) > 1:
                 raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is there twice")
-        group = {**self.defaults, **group, "params": members}
-        self.check(group)
+        options = {**self.defaults, **group, "params": members}
+        self.check(options)
+        group = Group(options, self.numbers, self.switches)
         flatten(members)
         for p in members:
             self.steps[id(p)] = State(0)
             self.moments[id(p)] = self.new_moments(group, p)
         flatten([m for p in members for m in self.moments[id(p)] if m is not None])
-        self.param_groups.append(Group(group, self.numbers, self.switches))
+        self.param_groups.append(group)
 
     def check(self, group):
         """Refuse options that make no sense; subclasses add theirs."""

@@ -107,6 +107,19 @@ def test_what_is_no_number_is_refused(key, value):
     assert dict(group) == before
 
 
+@pytest.mark.parametrize("options", [{"dampening": "x"}, {"lr": -1.0}, {"lr": None}, {"speed": 1}])
+def test_a_group_that_is_refused_leaves_nothing_behind(options):
+    opt, _, _ = make("SGD")
+    before, late = str(opt.state_dict()), cb.Parameter([1.0])
+    with pytest.raises((TypeError, ValueError)):
+        opt.add_param_group({"params": [late], **options})
+    assert str(opt.state_dict()) == before and len(opt.param_groups) == 1
+    opt.add_param_group({"params": [late]})
+    late.grad = [1.0]
+    opt.step()
+    assert late.tolist() == [0.75]
+
+
 def test_tensors_are_written_as_they_are():
     _, _, group = make("Adam")
     group["lr"] = cb.tensor(0.1, "float64") * 3
