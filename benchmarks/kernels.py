@@ -19,7 +19,7 @@ FAMILIES = {"gemm": "Matrix products, float32",
 
 def main():
     session = Session("benchmarks/kernels.py", __doc__.splitlines()[0], tuple(FAMILIES),
-                      "fewer shapes and turns; about a minute")
+                      "fewer shapes and turns; about a minute", "KERNELS")
     if not session.start():
         return 1
     fine = True

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+NOT_BUILT = "not built"                  # the figure of something that the package doesn't have yet
 COMPARISONS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge}
 THRESHOLDS = Path(__file__).with_name("thresholds.toml")
 
@@ -15,7 +16,9 @@ class Output:
 
     def __init__(self):
         self.rows = []                   # section, cell, candidate, figure, value, low, high, samples
-        self.figures = {}                # figure of thresholds.toml -> value, or None where it could not be measured
+        self.figures = {}                # figure of thresholds.toml -> value, NOT_BUILT, or None: could not be measured
+        self.races = {}                  # network -> "once", "hot" or "epoch" -> candidate -> Measured of a step
+        self.first_calls = {}            # candidate -> network -> seconds until the first loss
 
     def say(self, text=""):
         """Print at once: a run takes minutes."""
@@ -67,11 +70,15 @@ def promises(out):
         if row["name"] not in out.figures:
             continue
         got = out.figures[row["name"]]
+        aim = f" (aim {row['aim']:g})" if "aim" in row else ""
+        wanted_text = f"{row['comparison']} {row['wanted']:g}{aim} {row['unit']}".rstrip()
+        if got is NOT_BUILT:
+            rows.append([row["what"], wanted_text, NOT_BUILT, ""])
+            continue
         passed = got is not None and COMPARISONS[row["comparison"]](got, row["wanted"])
         missed += not passed
-        aim = f" (aim {row['aim']:g})" if "aim" in row else ""
-        rows.append([row["what"], f"{row['comparison']} {row['wanted']:g}{aim} {row['unit']}",
-                     "not measured" if got is None else f"{got:.4g}", "pass" if passed else "MISSED"])
+        rows.append([row["what"], wanted_text, "not measured" if got is None else f"{got:.4g}",
+                     "pass" if passed else "MISSED"])
         out.record("promise", row["name"], "ours", row["comparison"] + f" {row['wanted']:g}", got)
     if rows:
         out.say(table(["figure", "wanted", "got", ""], rows))

@@ -5,10 +5,18 @@ Exits 1 if a peer is missing or losses differ; a missed figure is shown and does
 
 import importlib
 import sys
+from dataclasses import replace
 
 from session import Session
 
-SECTIONS = ("grid", "tape", "imports")
+SECTIONS = {"once": "One call a step from Python: forward, backward, Adam, float32",
+            "loop": "The loop inside: the same steps, many a call",
+            "float64": "One call a step, float64",
+            "tape": "The tape: chain y = tanh(y * x + x)",
+            "imports": "Import and wheel"}
+FLOAT64 = ("tiny-rl", "digits", "mnist")
+QUICK = ("online", "tiny-rl", "digits", "mnist")
+OPTIONS = [("--networks", {"metavar": "A,B", "help": "some rows of the grid, by name"})]
 
 
 def chosen(session):
@@ -21,32 +29,70 @@ def chosen(session):
             session.parser.error(f"--networks: none is called {', '.join(sorted(unknown))}; there are "
                                  + ", ".join(n.name for n in GRID))
         return [n for n in GRID if n.name in names]
-    return [n for n in GRID if n.mflop < 1000] if session.options.quick else GRID
+    return [n for n in GRID if n.name in QUICK] if session.options.quick else GRID
+
+
+def equal_losses(session, networks):
+    """Whether everything that trains in the chosen sections has equal losses."""
+    import equal
+
+    only, out, fine = session.options.only, session.out, True
+    if {"once", "loop", "float64"} & set(only):
+        out.title("Equal losses first: same weights, same batches in the same order")
+    if "once" in only:
+        fine &= equal.steps(networks, out)
+    if "loop" in only:
+        fine &= equal.loops(networks, out)
+    if "float64" in only:
+        fine &= equal.steps(doubles(networks), out, float64_peers())
+    equal.first_calls(out)
+    if not fine:
+        out.say("losses differ: nothing was timed")
+    return fine
+
+
+def doubles(networks):
+    """Those of the networks that are measured in float64 too."""
+    return [replace(n, dtype="float64") for n in networks if n.name in FLOAT64]
+
+
+def float64_peers():
+    """Ours and torch."""
+    import peers
+    return {name: peers.ONCE[name] for name in ("ours", "compiled", "torch")}
+
+
+def tables(session, networks):
+    """Measure the chosen sections; whether what they compare agrees."""
+    options, out, fine = session.options, session.out, True
+    share = 0.2 if options.quick else 1.0
+    calls = {"once": lambda m: m.measure(networks, out, share),
+             "loop": lambda m: m.measure(networks, out, share),
+             "float64": lambda m: m.measure(doubles(networks), out, share, float64_peers(), "float64"),
+             "tape": lambda m: m.measure(out, 6 if options.quick else 40),
+             "imports": lambda m: m.measure(out, 5 if options.quick else 20, () if options.quick else ("torch",))}
+    for name in options.only:
+        out.title(SECTIONS[name])
+        module = importlib.import_module("once" if name == "float64" else name)
+        fine &= calls.get(name, lambda m: m.measure(out, share))(module) is not False
+    return fine
 
 
 def main():
-    session = Session("benchmarks/run.py", __doc__.splitlines()[0], SECTIONS,
-                      "fewer samples, no big networks; under 40 s",
-                      [("--networks", {"metavar": "A,B", "help": "some rows of the grid, by name"})])
+    session = Session("benchmarks/run.py", __doc__.splitlines()[0], tuple(SECTIONS),
+                      "four networks, fewer samples, no torch.compile; under 60 s", "ALL", OPTIONS)
     if not session.start():
         return 1
-    options, out, found = session.options, session.out, session.peers
-    fine = True
-    if "grid" in options.only:
-        networks = chosen(session)
-        out.title("Equal losses first: same weights, same batches in the same order")
-        fine = importlib.import_module("equal").check(networks, found, out)
-        if fine:
-            out.title("One training step: forward, backward, Adam")
-            importlib.import_module("grid").measure(networks, found, out, 0.3 if options.quick else 1.0)
-        else:
-            out.say("losses differ: nothing was timed")
-    if "tape" in options.only:
-        out.title("The tape: chain y = tanh(y * x + x)")
-        importlib.import_module("tape").measure(out, 10 if options.quick else 40)
-    if "imports" in options.only:
-        out.title("Import and wheel")
-        importlib.import_module("imports").measure(out, 5 if options.quick else 20, () if options.quick else ("torch",))
+    if session.options.quick:
+        import peers
+        del peers.ONCE["torch.compile"]  # it compiles for longer than all the rest takes
+    networks = chosen(session)
+    if not doubles(networks):
+        session.options.only = [name for name in session.options.only if name != "float64"]
+    fine = equal_losses(session, networks) and tables(session, networks)
+    if fine:
+        import races
+        races.figures(session.out)
     session.finish()
     return 0 if fine else 1
 

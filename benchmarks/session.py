@@ -20,8 +20,9 @@ class Session:
     peers : dict of str to module
     """
 
-    def __init__(self, prog, text, sections, quick, add=()):
-        """``add``: (flag, keywords of add_argument) of further options."""
+    def __init__(self, prog, text, sections, quick, names, add=()):
+        """``names``: a table of `peers`; ``add``: (flag, keywords of add_argument) of further options."""
+        self.names = names
         self.began = time.perf_counter()
         self.parser = argparse.ArgumentParser(prog=prog, description=text)
         self.parser.add_argument("--only", metavar="A,B", default=",".join(sections),
@@ -42,7 +43,7 @@ class Session:
         """Pin, load the peers, print the header; False if a peer is missing."""
         pinned = machine.prepare(self.options.core)
         import peers
-        self.peers, missing = peers.load()
+        self.peers, missing = peers.load(getattr(peers, self.names))
         if missing:
             for name, why in missing.items():
                 print(f"{name} is missing: {why}", file=sys.stderr)

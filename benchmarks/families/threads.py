@@ -6,8 +6,8 @@ their gain is what this machine gives today; it is measured in the same turns.
 
 import numpy as np
 from cores import loops, two_of, unpinned
-from grid import TIMED_LR
 from networks import GRID
+from once import TIMED_LR
 from peers import ours
 from report import table
 from timing import alternate

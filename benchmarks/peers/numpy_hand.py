@@ -7,11 +7,14 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 CHUNK = 32768                            # Adam in pieces whose five arrays stay in the core's L2
 
 
+def takes(network):
+    return network.activation == "relu" and network.dtype == "float32"
+
+
 class Step:
     def __init__(self, network, weights, batches, lr):
-        if network.activation != "relu":
-            raise ValueError(f"written for relu, not {network.activation}")
         B, sizes = network.batch, network.sizes
+        self.plan = network.plan
         self.mse, self.lr, self.t, self.batches = network.loss == "mse", np.float32(lr), 0, batches
         n = sum(w.size + b.size for w, b in weights)
         flat = np.zeros((5, n), np.float32)              # parameters, gradients, both moments, room
@@ -32,19 +35,25 @@ class Step:
     def step(self, i):
         x, y = self.batches[i]
         a, d, last = self.a, self.d, len(self.w) - 1
-        inner = x
-        for k in range(last + 1):
+        before, inner = None, x
+        for k, (relu, skip) in enumerate(self.plan):
             np.matmul(inner, self.w[k], out=a[k])
             np.add(a[k], self.b[k], out=a[k])
-            if k < last:
+            if relu:
                 np.maximum(a[k], 0, out=a[k])
-            inner = a[k]
+            if skip:
+                np.add(a[k], before, out=a[k])
+            before, inner = inner, a[k]
         loss = self.squares(a[last], y, d[last]) if self.mse else self.classes(a[last], y, d[last])
         for k in range(last, -1, -1):
             np.matmul((a[k - 1] if k else x).T, d[k], out=self.dw[k])
             np.matmul(self.ones, d[k], out=self.db[k])   # faster than a sum over rows
-            if k:
-                np.matmul(d[k], self.w[k].T, out=d[k - 1])
+            if k == 0:
+                break
+            np.matmul(d[k], self.w[k].T, out=d[k - 1])
+            if k < last and self.plan[k + 1][1]:         # what layer k + 1 added was this layer's input
+                np.add(d[k - 1], d[k + 1], out=d[k - 1])
+            if self.plan[k - 1][0]:
                 np.greater(a[k - 1], 0, out=self.on[k - 1])
                 np.multiply(d[k - 1], self.on[k - 1], out=d[k - 1])
         self.adam()
@@ -86,3 +95,17 @@ class Step:
             np.divide(m, room, out=room)
             np.multiply(room, size, out=room)
             np.subtract(p, room, out=p)
+
+
+class Predict:
+    def __init__(self, network, weights):
+        *self.hidden, self.last = weights
+
+    def predict(self, row):
+        for w, b in self.hidden:
+            row = row @ w
+            row += b
+            np.maximum(row, 0, out=row)
+        row = row @ self.last[0]
+        row += self.last[1]
+        return row
