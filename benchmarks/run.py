@@ -12,7 +12,11 @@ from session import Session
 SECTIONS = {"once": "One call a step from Python: forward, backward, Adam, float32",
             "loop": "The loop inside: the same steps, many a call",
             "float64": "One call a step, float64",
+            "full": "Full batch",
             "tape": "The tape: chain y = tanh(y * x + x)",
+            "predict": "One row from Python",
+            "fit": "Epochs",
+            "many": "Many networks at once, two cores",
             "imports": "Import and wheel"}
 FLOAT64 = ("tiny-rl", "digits", "mnist")
 QUICK = ("online", "tiny-rl", "digits", "mnist")
@@ -35,9 +39,10 @@ def chosen(session):
 def equal_losses(session, networks):
     """Whether everything that trains in the chosen sections has equal losses."""
     import equal
+    from networks import FULL_BATCH
 
     only, out, fine = session.options.only, session.out, True
-    if {"once", "loop", "float64"} & set(only):
+    if {"once", "loop", "float64", "full"} & set(only):
         out.title("Equal losses first: same weights, same batches in the same order")
     if "once" in only:
         fine &= equal.steps(networks, out)
@@ -45,6 +50,8 @@ def equal_losses(session, networks):
         fine &= equal.loops(networks, out)
     if "float64" in only:
         fine &= equal.steps(doubles(networks), out, float64_peers())
+    if "full" in only:
+        fine &= equal.steps([FULL_BATCH], out)
     equal.first_calls(out)
     if not fine:
         out.say("losses differ: nothing was timed")
@@ -70,6 +77,8 @@ def tables(session, networks):
              "loop": lambda m: m.measure(networks, out, share),
              "float64": lambda m: m.measure(doubles(networks), out, share, float64_peers(), "float64"),
              "tape": lambda m: m.measure(out, 6 if options.quick else 40),
+             "fit": lambda m: m.measure(out, options.quick),
+             "many": lambda m: m.measure(out, options.quick),
              "imports": lambda m: m.measure(out, 5 if options.quick else 20, () if options.quick else ("torch",))}
     for name in options.only:
         out.title(SECTIONS[name])
