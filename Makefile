@@ -72,7 +72,7 @@ STRIDE = 1
 sweep: $(VENV)/created  ## accuracy over all float32 inputs, an hour (ONLY=tanh,gelu WHAT=value,slope STRIDE=9973)
 	@sh tools/sweep/run.sh $(BIN)/python ONLY=$(ONLY) WHAT=$(WHAT) STRIDE=$(STRIDE)
 
-bench-env: $(BENCH)/installed  ## the environment of the peers: torch, scikit-learn
+bench-env: $(BENCH)/installed  ## the environment of the peers: torch, JAX, scikit-learn, thinc, onnxruntime
 
 $(BENCH)/installed: benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
@@ -80,8 +80,9 @@ $(BENCH)/installed: benchmarks/requirements.txt
 	$(BENCH)/bin/pip install -q -r benchmarks/requirements.txt
 	@touch $@
 
-bench: bench-package  ## one training step and the tape, beside torch and NumPy
-	$(BENCH)/bin/python benchmarks/run.py
+ARGS =
+bench: bench-package  ## training, the tape, predicting, beside all peers, ten minutes (ARGS="--quick --only once")
+	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
 
 bench-kernels: bench-package  ## each family of kernels beside torch and NumPy; all cells in benchmarks/out/
 	$(BENCH)/bin/python benchmarks/kernels.py --csv benchmarks/out/kernels.csv

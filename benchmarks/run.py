@@ -6,6 +6,7 @@ Exits 1 if a peer is missing or losses differ; a missed figure is shown and does
 import importlib
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from session import Session
 
@@ -20,7 +21,10 @@ SECTIONS = {"once": "One call a step from Python: forward, backward, Adam, float
             "imports": "Import and wheel"}
 FLOAT64 = ("tiny-rl", "digits", "mnist")
 QUICK = ("online", "tiny-rl", "digits", "mnist")
-OPTIONS = [("--networks", {"metavar": "A,B", "help": "some rows of the grid, by name"})]
+README = Path(__file__).resolve().parent.parent / "README.md"
+OPTIONS = [("--networks", {"metavar": "A,B", "help": "some rows of the grid, by name"}),
+           ("--readme", {"metavar": "FILE", "nargs": "?", "const": README, "type": Path,
+                         "help": "put the table of this run between the two markers of README.md, or of FILE"})]
 
 
 def chosen(session):
@@ -87,6 +91,20 @@ def tables(session, networks):
     return fine
 
 
+def check_readme(session):
+    """Before minutes of measuring: a README that can take the table, and a run that makes one."""
+    import readme
+
+    if session.options.readme is None:
+        return
+    if not {"once", "loop"} <= set(session.options.only):
+        session.parser.error("--readme needs the sections once and loop")
+    try:
+        readme.between(session.options.readme.read_text(encoding="utf-8"), "")
+    except (OSError, ValueError) as error:
+        session.parser.error(f"--readme: {error}")
+
+
 def main():
     session = Session("benchmarks/run.py", __doc__.splitlines()[0], tuple(SECTIONS),
                       "four networks, fewer samples, no torch.compile; under 60 s", "ALL", OPTIONS)
@@ -96,6 +114,7 @@ def main():
         import peers
         del peers.ONCE["torch.compile"]  # it compiles for longer than all the rest takes
     networks = chosen(session)
+    check_readme(session)
     if not doubles(networks):
         session.options.only = [name for name in session.options.only if name != "float64"]
     fine = equal_losses(session, networks) and tables(session, networks)
@@ -103,6 +122,9 @@ def main():
         import races
         races.figures(session.out)
     session.finish()
+    if fine:
+        import readme
+        readme.write(session.out, session.options.readme)
     return 0 if fine else 1
 
 
