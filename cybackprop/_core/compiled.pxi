@@ -158,7 +158,7 @@ cdef class Key:
 
 
 def leaf_fact(x):
-    """What a program's key knows of an argument: (kind, dtype or format, shape, whether it has a history), or itself."""
+    """What a key knows of an argument: (kind, dtype or format, shape, whether it has a history), or itself."""
     if isinstance(x, Tensor) and not (<Tensor>x).a.mutable:
         return "tensor", (<Tensor>x).a.dtype, array_shape((<Tensor>x).a), (<Tensor>x).record is not None
     if isinstance(x, np.ndarray) and x.ndim <= 8:

@@ -359,26 +359,6 @@ cdef State state_of(cbp_array *a):
     return s
 
 
-cdef str describe(cbp_program *p, int32_t i, list lines):
-    """What instruction i is and where it came from: "tanh at train.py:12"."""
-    cdef cbp_instr *x = &p.instrs[i]
-    name = op_name(&x.op)
-    return name if x.line < 0 or not lines[x.line] else f"{name} at {lines[x.line]}"
-
-
-cdef str op_name(const cbp_op *op):
-    kind = cbp_op_infos[op.kind].name.decode()
-    if op.kind == CBP_OP_unary:
-        return cbp_unary_rows[op.row].name.decode()
-    if op.kind == CBP_OP_unary_vjp:
-        return cbp_unary_rows[op.row].name.decode() + "_vjp"
-    if op.kind == CBP_OP_binary:
-        return cbp_binary_rows[op.row].name.decode()
-    if op.kind == CBP_OP_binary_vjp:
-        return cbp_binary_rows[op.row].name.decode() + ("_vjp_b" if op.flags & 1 else "_vjp_a")
-    return kind
-
-
 def is_recording():
     """Whether this thread's operations are being recorded into a program."""
     return recording()

@@ -4,6 +4,7 @@ In an audited call the eager run is the call: its writes and effects happen once
 copies of the states; then results, gradients and states are compared.
 """
 
+from cybackprop._core import engine
 from cybackprop._core.engine import Program
 from cybackprop.errors import AuditError
 
@@ -13,16 +14,16 @@ def audited(name, program, leaves, record):
 
     record: runs the function and records it.
     """
-    rehearsal = program.rehearse(leaves)
+    rehearsal = engine.rehearse(program, leaves)
     if rehearsal is None:                # another branch: this call is not for the program
         return None
     before, after, made, _ = rehearsal
     run = record()
     plain = Program.build(run.recorder, run.tensors, run.effects, run.paths, run.derivative(), plain=True)
     _compare_instructions(name, program, plain)
-    wrong = program.differences(after, made, run.tensors, run.effects)
+    wrong = engine.differences(program, after, made, run.tensors, run.effects)
     if wrong:
-        first = plain.first_difference(before, run.recorder, leaves)
+        first = engine.first_difference(plain, before, run.recorder, leaves)
         what = (f"the first operation that differs is {first}" if first else
                 "one by one its operations agree, so the plan of the program is wrong")
         raise AuditError(f"compile: {name} replays with other bits than it runs, in the {wrong[0]} that comes from "
@@ -39,6 +40,6 @@ def _compare_instructions(name, program, again):
     if len(program.recorded) != len(again.recorded):
         raise AuditError(f"compile: {name} ran {len(again.recorded)} operations where it had run "
                          f"{len(program.recorded)}; {why}")
-    line = program.other_constant(again)
+    line = engine.other_constant(program, again)
     if line:
         raise AuditError(f"compile: {name} used another constant in {line}; {why}")

@@ -5,7 +5,7 @@ from cybackprop._core import engine
 
 def explain(program):
     """Print what a program reads, its instructions, and what it leaves."""
-    facts = program.facts
+    facts = engine.program_facts(program)
     rows = [_row(program, i, *instruction) for i, instruction in enumerate(program.instructions())]
     print(f"{len(rows)} instructions, slab {facts['slab']:,} bytes, scratch {facts['scratch']:,}")
     _table(["", "operation", "reads", "writes", "bytes", "slab at", "from"], rows, _sections(facts))
@@ -21,7 +21,7 @@ def explain(program):
 
 def profile(program, args, repeat):
     """Print the time of each instruction."""
-    seconds = program.time(list(args), repeat)
+    seconds = engine.program_times(program, list(args), repeat)
     total = sum(seconds) or 1e-9
     rows = [[str(i), what, f"{s * 1e6:.2f}", f"{s / total:.0%}", line]
             for i, ((what, _, _, line), s) in enumerate(zip(program.instructions(), seconds, strict=False))]
@@ -36,14 +36,14 @@ def _sections(facts):
 
 
 def _row(program, i, what, ins, outs, line):
-    values = [program.value(v) for v in outs if v is not None]
+    values = [engine.program_value(program, v) for v in outs if v is not None]
     return [str(i), what, ", ".join(_shown(program, v) for v in ins if v is not None),
             ", ".join(_shown(program, v) for v in outs if v is not None), f"{sum(v[3] for v in values):,}",
             ", ".join(f"{v[4]:,}" for v in values if v[4] is not None), line]
 
 
 def _shown(program, v):
-    place, dtype, shape, _, _ = program.value(v)
+    place, dtype, shape, _, _ = engine.program_value(program, v)
     name = f"%{v}" if place == "slab" else place
     size = "x".join(map(str, shape)) or "1"
     return f"{name} {size}" + ("" if dtype.name == "float32" else f" {dtype.name}")
@@ -53,7 +53,8 @@ def _constants(program):
     seen = {}
     for what, ins, _, line in program.instructions():
         for v in ins:
-            if v is not None and program.value(v)[0] == "constant" and program.value(v)[2] != ():
+            place, _, shape, *_ = (None, None, ()) if v is None else engine.program_value(program, v)
+            if place == "constant" and shape:
                 seen.setdefault(v, f"{_shown(program, v)} in {what.partition(':')[0]} at {line}")
     return list(seen.values())
 
