@@ -214,8 +214,7 @@ def test_missing_extras(tmp_path, missing, args, sentence):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_the_old_model(tmp_path, command):
     (tmp_path / "model.safetensors").write_bytes(b"old model")
-    args = command("train", "digits", "--epochs", "1000000", "--lr", "1e-9", "--hidden", "16",
-                   "--patience", "1000000")
+    args = command("train", "digits", "--epochs", "1000000", "--lr", "1e-6", "--hidden", "16")
     process = subprocess.Popen(args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not process.stdout.readline().startswith("epoch"):
         assert process.poll() is None
