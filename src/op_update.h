@@ -38,10 +38,11 @@ RUN(optim)
     double o[MOST_NUMBERS], h[MOST_NUMBERS];
     QUIET;
     for (int i = 0; i < options; i++) o[i] = *(const double *)in[i]->data;
+    int64_t known = 0;                             /* the step that h is for: members mostly share it */
     for (int i = options; i < n_in; i += 6, out += 5) {
         const cbp_array *w = in[i], *g = in[i + 1];
         const int64_t t = *(int64_t *)out[1]->data = *(const int64_t *)in[i + 2]->data + 1;
-        update_values[op->row](o, !(op->flags & 1), t, h);
+        if (t != known) update_values[op->row](o, !(op->flags & 1), known = t, h);
         KERNELS(w)->optim(op->row, w->size, out[0]->data, g->data, data_of(out[2]), data_of(out[3]), data_of(out[4]), h);
     }
     return CBP_OK;

@@ -12,8 +12,10 @@ from libc.string cimport memcmp, memcpy, memset, strcmp
 
 import functools
 import operator
+import os
 import sys
 import threading
+import weakref
 from time import perf_counter
 
 import numpy as np

@@ -47,7 +47,8 @@ cdef class Program:
     cdef Py_ssize_t n_results, n_outputs
     cdef list effects                    # (tensor, number of the output or None): what .grad is afterwards
     cdef cbp_array **states              # all that it reads or writes, those first that it writes
-    cdef int n_states, n_written
+    cdef int n_states, n_written, active     # active: runs under way
+    cdef object __weakref__
     cdef public object result            # (tensors) -> what the function returned
     cdef public bint single              # the function returned one tensor
     cdef readonly bint writes
@@ -112,6 +113,7 @@ cdef class Program:
         if cbp_program_build(self.p, plain) != CBP_OK:
             raise MemoryError
         self.find_states()
+        programs.add(self)
         return self
 
     cdef int take_inputs(self, Recorder r, dict paths) except -1:

@@ -3,6 +3,7 @@
 
 cdef object turnstile = threading.Condition()
 cdef int n_waiting = 0
+cdef object programs = weakref.WeakSet()           # all there are
 
 
 cdef int wait_for(cbp_array *a) except -1:
@@ -28,6 +29,7 @@ cdef int begin_turn(Program p) except -1:
         else:
             break
         wait_for(p.states[i])
+    p.active += 1
     for i in range(p.n_states):
         p.states[i].pins += 1
         if i < p.n_written:
@@ -39,6 +41,7 @@ cdef int begin_turn(Program p) except -1:
 
 cdef int end_turn(Program p) except -1:
     cdef int i
+    p.active -= 1
     for i in range(p.n_states):
         p.states[i].pins -= 1
         if i < p.n_written:
@@ -49,3 +52,20 @@ cdef int end_turn(Program p) except -1:
         with turnstile:
             turnstile.notify_all()
     return 0
+
+
+def forget_turns():
+    """In a forked child: the threads that ran programs are not there, so nobody would take their marks away."""
+    global turnstile, n_waiting
+    cdef Program p
+    cdef int i
+    turnstile, n_waiting = threading.Condition(), 0
+    for p in programs:
+        for i in range(p.n_states if p.active else 0):
+            p.states[i].pins -= p.active
+            p.states[i].busy = 0
+        p.active = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_turns)

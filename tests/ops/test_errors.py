@@ -36,6 +36,10 @@ def swept_twice():
 
 
 # name of the public function (its documented Raises are counted), call, error, what the message holds
+turn = iter(range(1, 1000))
+unlike = cb.compile(lambda x: x * float(next(turn)))      # depends on what no guard sees
+
+
 ERRORS = (
     ("tensor", lambda: cb.tensor([[1.0], [2.0, 3.0]]), SHAPE, "tensor"),
     ("tensor", lambda: cb.tensor(np.zeros((1,) * 9)), SHAPE, "8 axes"),
@@ -135,6 +139,9 @@ ERRORS = (
      r"functional_call.*\(2, 3\).*\(3, 2\)"),
     ("set_num_threads", lambda: cb.set_num_threads(0), ValueError, "1 to 1024"),
     ("Generator", lambda: cb.Generator(0).integers(0), ValueError, "integers.*0"),
+    ("compile", lambda: cb.compile(lambda x: x * x.sum().item())(A), TAPE, "item.*recorded"),
+    ("compile", lambda: [unlike(A) for _ in range(2)], cb.AuditError, "another constant.*mul at .*test_errors.py"),
+    ("compile", lambda: cb.compile(3), TypeError, "compile.*int"),
 )
 IDS = [f"{i} {row[0]}" for i, row in enumerate(ERRORS)]
 
