@@ -103,20 +103,31 @@ static size_t bytes_of(const cbp_value *v)
 
 /* ---- state is written last ---- */
 
+/* Whether an instruction of the second turn has read or written the memory that v is a later state of. */
+static int follows(const cbp_program *p, const uint8_t *touched, int32_t v)
+{
+    return v >= 0 && p->values[v].of >= 0 && touched[cbp_root(p, v)];
+}
+
 /* Instructions that do not depend on a write go before those that do; both keep their order, segment by segment. */
 static cbp_status writes_last(cbp_program *p)
 {
-    uint8_t *later = calloc((size_t)p->n_values + 1, 1), *second = calloc((size_t)p->n_instrs + 1, 1);
+    const size_t n_values = (size_t)p->n_values + 1;
+    uint8_t *later = calloc(2 * n_values, 1), *second = calloc((size_t)p->n_instrs + 1, 1);
     cbp_instr *sorted = malloc(((size_t)p->n_instrs + 1) * sizeof *sorted);
     if (!later || !second || !sorted) return free(later), free(second), free(sorted), CBP_NOMEM;
+    uint8_t *touched = later + n_values;               /* by root */
     int32_t n = 0, segments = 0;
     for (int32_t i = 0; i < p->n_instrs; i++) {
         const cbp_instr *x = &p->instrs[i];
         second[i] = x->writes;
         for (int32_t k = 0; k < x->n_in; k++)
             for (int32_t v = cbp_in(p, x)[k]; v >= 0; v = p->values[v].of) second[i] |= later[v];
+        for (int32_t k = 0; k < x->n_out; k++) second[i] |= (uint8_t)follows(p, touched, cbp_out(p, x)[k]);
         for (int32_t k = 0; second[i] && k < x->n_out; k++)
             if (cbp_out(p, x)[k] >= 0) later[cbp_out(p, x)[k]] = 1;
+        for (int32_t k = 0; second[i] && k < x->n_in + x->n_out; k++)
+            if (p->args[x->in + k] >= 0) touched[cbp_root(p, p->args[x->in + k])] = 1;
         if (x->segment >= segments) segments = x->segment + 1;
     }
     for (int32_t s = 0; s < segments; s++)
