@@ -8,6 +8,7 @@
 
 enum { LINE = 64 };
 
+int cbp_plant_fault;
 
 /* Drop the instructions that `keep` has no mark for. */
 static void compact(cbp_program *p, const uint8_t *keep)
@@ -290,7 +291,8 @@ static int32_t replaced(const cbp_program *p, int32_t i, int32_t out)
         const int32_t v = cbp_in(p, x)[k];
         if (v < 0) continue;
         const cbp_value *a = &p->values[v], *root = &p->values[cbp_root(p, v)];
-        int same = root->place == CBP_TEMP && root->used == i && a->dtype == y->dtype && a->ndim == y->ndim;
+        const int free_now = root->used == i || (cbp_plant_fault == 3 && y->dtype <= CBP_F64);
+        int same = root->place == CBP_TEMP && free_now && a->dtype == y->dtype && a->ndim == y->ndim;
         for (int d = 0; same && d < y->ndim; d++) same = a->shape[d] == y->shape[d];
         if (same) return cbp_root(p, v);
     }
@@ -319,6 +321,18 @@ static ptrdiff_t gap(const slab *s, ptrdiff_t bytes)
     return at;
 }
 
+/* A value that is still needed though instruction i does not touch it: where y goes if that fault is planted.  -1: none.
+ * Floats alone: a wrong index would crash. */
+static int32_t victim(const cbp_program *p, const slab *s, int32_t i, const cbp_value *y)
+{
+    for (int32_t b = 0; b < s->n && y->dtype <= CBP_F64; b++) {
+        const cbp_value *v = &p->values[s->list[b].value];
+        const int fits = s->list[b].end - s->list[b].at >= (ptrdiff_t)bytes_of(y);
+        if (fits && v->used > i && v->made < i && v->dtype <= CBP_F64) return s->list[b].value;
+    }
+    return -1;
+}
+
 static void release(const cbp_program *p, slab *s, int32_t now)
 {
     int32_t n = 0;
@@ -338,7 +352,8 @@ static cbp_status places(cbp_program *p, int apart)
             const int32_t v = cbp_root(p, cbp_out(p, x)[k]);
             cbp_value *y = &p->values[v];
             if (y->place != CBP_TEMP || y->made != i) continue;
-            const int32_t old = k == 0 && !apart ? replaced(p, i, v) : -1;
+            int32_t old = k == 0 && !apart ? replaced(p, i, v) : -1;
+            if (cbp_plant_fault == 1 && !apart && old < 0) old = victim(p, &s, i, y);
             y->offset = old >= 0 ? p->values[old].offset : gap(&s, (ptrdiff_t)bytes_of(y));
             take(&s, y->offset, (ptrdiff_t)bytes_of(y), v);
         }
@@ -369,9 +384,20 @@ static void scratch(cbp_program *p)
     }
 }
 
+/* Forget what the slopes add to. */
+static void forget_additions(cbp_program *p)
+{
+    for (int32_t i = 0; i < p->n_instrs; i++) {
+        cbp_instr *x = &p->instrs[i];
+        if (x->op.kind == CBP_OP_unary_vjp && x->n_in > 2) x->n_in = 2;
+        if (x->op.kind == CBP_OP_binary_vjp && x->n_in > 4) x->n_in = 4;
+    }
+}
+
 cbp_status cbp_program_build(cbp_program *p, int plain)
 {
     cbp_status status = plain ? CBP_OK : cbp_drop_dead(p);
+    if (cbp_plant_fault == 2 && !plain) forget_additions(p);
     if (status == CBP_OK && !plain) status = cbp_drop_copies(p);
     if (status == CBP_OK && !plain) status = cbp_fold_constants(p);
     if (status == CBP_OK && !plain) status = cbp_fuse(p);

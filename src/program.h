@@ -77,6 +77,9 @@ cbp_program *cbp_program_clone(const cbp_program *p);
 /* plan.c.  plain: the instructions stay as they were recorded and no two values share memory, so that each can be looked
  * at afterwards. */
 cbp_status cbp_program_build(cbp_program *p, int plain);
+/* For tests of audits, plans are wrong while it is not 0.  1: lifetimes that overlap share memory, 2: slopes do not add,
+ * 3: operands that are still needed are written over. */
+extern int cbp_plant_fault;
 
 /* private_state: works on copies of the states, as they are now. */
 cbp_frame *cbp_frame_new(const cbp_program *p, int private_state);

@@ -210,6 +210,7 @@ cdef extern from "program.h" nogil:
                           int n_out, int32_t line) noexcept
     cbp_program *cbp_program_clone(const cbp_program *p) noexcept
     cbp_status cbp_program_build(cbp_program *p, int plain) noexcept
+    int cbp_plant_fault
     cbp_frame *cbp_frame_new(const cbp_program *p, int private_state) noexcept
     void cbp_frame_free(cbp_frame *f) noexcept
     cbp_array *cbp_frame_array(cbp_frame *f, int32_t value) noexcept

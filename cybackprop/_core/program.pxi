@@ -310,6 +310,12 @@ cdef class Program:
 cdef object NOT_THIS = object()
 
 
+def plant_fault(int kind):
+    """For tests of audits: programs made from now on have a fault of that kind (program.h: cbp_plant_fault), 0: none."""
+    global cbp_plant_fault
+    cbp_plant_fault = kind
+
+
 cdef Tensor host_tensor(object data, int code):
     """An array as a tensor of that dtype."""
     return <Tensor>data if isinstance(data, Tensor) else wrap(from_numpy(data, code))

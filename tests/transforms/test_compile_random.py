@@ -1,0 +1,56 @@
+"""Random functions: a program has the bits of the eager run, call after call, and audits notice when it has not."""
+
+import programs
+import pytest
+from samples import same_values
+
+import cybackprop as cb
+from cybackprop._core import engine
+
+CALLS = 4                                # the first is recorded, the second audited, two are replayed
+SEEDS, PLANTED = 200, 25
+
+
+def left(world, results):
+    """All that a call leaves behind, by name."""
+    return {f"result {i}": t for i, t in enumerate(results)} | world.tensors()
+
+
+def differences(seed, steps, results, dtype, batch):
+    """[(call, what differs from the eager run of a twin)], and the programs that were made."""
+    mine, twin = programs.World(seed, dtype), programs.World(seed, dtype)
+    compiled, eager = cb.compile(programs.function_of(steps, results, mine)), programs.function_of(steps, results, twin)
+    found = []
+    for call in range(CALLS):
+        args = programs.arguments(1000 * seed + call, batch, dtype)
+        mine.next_call(), twin.next_call()
+        a, b = left(mine, compiled(*args)), left(twin, eager(*args))
+        found += [(call, name) for name in b if (a[name] is None) != (b[name] is None)
+                  or (a[name] is not None and not same_values(a[name], b[name]))]
+    return found, compiled.programs
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_program_has_the_bits_of_the_eager_run(seed):
+    dtype, batch, steps, results = programs.make(seed)
+    found, made = differences(seed, steps, results, dtype, batch)
+    assert not found, (found, dtype, batch, steps, results)
+    assert [p.calls for p in made] == [CALLS]            # nothing was recorded twice, so the last two calls were replays
+
+
+@pytest.mark.parametrize("fault", (1, 2, 3), ids=("memory shared", "addition dropped", "written too early"))
+def test_an_audit_notices_a_planted_fault(fault):
+    caught = 0
+    for seed in range(PLANTED):
+        dtype, batch, steps, results = programs.make(seed)
+        engine.plant_fault(fault)
+        try:
+            found, _ = differences(seed, steps, results, dtype, batch)
+        except cb.AuditError as error:
+            assert "py:" in str(error) and "plan of the program is wrong" in str(error)
+            caught += 1
+        else:
+            assert not found, seed       # the fault has done nothing here
+        finally:
+            engine.plant_fault(0)
+    assert caught >= 3
