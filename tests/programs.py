@@ -30,13 +30,13 @@ class World:
         self.params = [cb.Parameter(draw(4, 5)), cb.Parameter(draw(5)), cb.Parameter(draw(5, 4)), cb.Parameter(draw(4))]
         self.states = [cb.State(draw(4)), cb.State(draw(1)[0]), cb.State(draw(3, 4)), cb.State(np.arange(3))]
         self.noise = cb.Generator(seed)
-        self.next_call(draw)
+        self.next_call(lambda shape: draw(*shape))
 
-    def next_call(self, fresh=lambda *shape: None):
+    def next_call(self, fresh=np.zeros):
         """What the gradients are before a call."""
-        if not self.adds_up or self.params[0].grad is None:
-            for p in self.params:
-                p.grad = fresh(*p.shape) if self.adds_up else None
+        for p in self.params:
+            if not self.adds_up or p.grad is None:
+                p.grad = fresh(p.shape) if self.adds_up else None
 
     def tensors(self):
         """All of it that changes, by name."""
