@@ -22,6 +22,7 @@ void cbp_parallel(void (*task)(void *ctx, ptrdiff_t i), void *ctx, ptrdiff_t n)
     for (ptrdiff_t i = 0; i < n; i++) task(ctx, i);
 }
 void cbp_set_num_threads(int n) { (void)n; }
+void cbp_pool_alone(int yes) { (void)yes; }
 int cbp_get_num_threads(void) { return 1; }
 int cbp_pool_workers_used(void) { return 1; }
 void *cbp_worker_scratch(void) { return NULL; }
@@ -61,6 +62,7 @@ static atomic_flag busy = ATOMIC_FLAG_INIT;
 static _Atomic int num_threads;        /* 0: not decided yet */
 static _Atomic int most_used = 1;
 static _Thread_local void *own_scratch;
+static _Thread_local int alone;
 
 /* ---- the floating-point mode of the caller holds in its workers: equal bits for any number of threads ---- */
 
@@ -198,6 +200,7 @@ void cbp_parallel(void (*task)(void *ctx, ptrdiff_t i), void *ctx, ptrdiff_t n)
 
 int cbp_pool_workers_used(void) { return atomic_exchange(&most_used, 1); }
 void *cbp_worker_scratch(void) { return own_scratch; }
+void cbp_pool_alone(int yes) { alone = yes; }
 
 /* ---- how many ---- */
 
@@ -232,6 +235,7 @@ void cbp_set_num_threads(int n)
 
 int cbp_get_num_threads(void)
 {
+    if (alone) return 1;
     int n = atomic_load(&num_threads);
     if (n) return n;
     n = from_environment("CYBACKPROP_NUM_THREADS");

@@ -17,6 +17,9 @@ void cbp_parallel(void (*task)(void *ctx, ptrdiff_t i), void *ctx, ptrdiff_t n);
 #endif
 CBP_EXPORT void cbp_set_num_threads(int n);   /* n < 1: back to the default */
 CBP_EXPORT int cbp_get_num_threads(void);
+/* From now on the calling thread does its work itself, as if there were one thread: for whoever runs many things side by
+ * side.  0 ends it. */
+void cbp_pool_alone(int yes);
 
 /* The length of the parts in which n elements are shared out: multiples of unit, each worth a thread (at least `worth`
  * elements), one a thread; all n in one part where there is nothing to share. */

@@ -41,6 +41,11 @@ def get_num_threads():
     return cbp_get_num_threads()
 
 
+def run_alone(bint yes):
+    """Let this thread do its work by itself: for whoever runs many things side by side."""
+    cbp_pool_alone(yes)
+
+
 def workers_used():
     """The most threads, the caller's included, that shared one piece of work since the last call; for tests."""
     return cbp_pool_workers_used()

@@ -273,4 +273,5 @@ cdef extern from "rng.h" nogil:
 cdef extern from "pool.h" nogil:
     void cbp_set_num_threads(int n) noexcept
     int cbp_get_num_threads() noexcept
+    void cbp_pool_alone(int yes) noexcept
     int cbp_pool_workers_used() noexcept

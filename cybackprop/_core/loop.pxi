@@ -10,13 +10,13 @@ cdef class Watch:
     """What a loop asks for now and then: signals, and whether its program still stands for what it runs."""
     cdef Key key
     cdef double last
-    cdef object error
+    cdef object error, stop
     cdef bint stopped
 
     cdef void look(self) noexcept:
         try:
             PyErr_CheckSignals()
-            self.stopped = not self.key.holds()
+            self.stopped = self.stop() or not self.key.holds()
         except BaseException as error:
             self.error, self.stopped = error, True
         self.last = monotonic()
@@ -47,7 +47,8 @@ cdef extern from *:
     double monotonic() noexcept nogil
 
 
-def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, int64_t begin, int64_t end, double total):
+def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, int64_t begin, int64_t end, double total,
+                stop):
     """Run a compiled step over batches of rows of the data, in C as long as one program stands for them.
 
     Parameters
@@ -62,6 +63,8 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, in
         Which batches.
     total : float
         The sum of losses so far.
+    stop : callable
+        () -> whether to stop early; asked now and then.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, in
             if p.key.fits(None, leaves, views) and p.key.holds():
                 if p.calls < 2 or compiled.audit_every or not loops(p, data):
                     break
-                return run_loop(p, data, order, batch, begin, end, total)
+                return run_loop(p, data, order, batch, begin, end, total, stop)
         return 0, total, None
     finally:
         for i in range(len(leaves)):
@@ -106,7 +109,8 @@ cdef bint loops(Program p, list data):
     return p.p.values[<int32_t>p.output_values[0]].size == 1
 
 
-cdef tuple run_loop(Program p, list data, Tensor order, Py_ssize_t batch, int64_t begin, int64_t end, double total):
+cdef tuple run_loop(Program p, list data, Tensor order, Py_ssize_t batch, int64_t begin, int64_t end, double total,
+                    stop):
     cdef Frame frame = p.frame()
     cdef cbp_batches b
     cdef Watch watch = Watch.__new__(Watch)
@@ -134,7 +138,7 @@ cdef tuple run_loop(Program p, list data, Tensor order, Py_ssize_t batch, int64_
             b.gathers[b.n_gathers].room = <char *>(<Tensor>t).a.data
             b.n_gathers += 1
         p.bind_outputs(frame, made)
-        watch.last, watch.key = monotonic(), p.key
+        watch.last, watch.key, watch.stop = monotonic(), p.key, stop
         b.frame, b.order, b.batch, b.loss = frame.f, <int64_t *>order.a.data, batch, (<Tensor>made[0]).a
         b.poll, b.ctx, b.patient = poll, <void *>watch, p.p.slab < <size_t>PATIENT_BELOW
         begin_turn(p)

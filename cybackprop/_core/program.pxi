@@ -311,7 +311,7 @@ cdef object NOT_THIS = object()
 
 
 def plant_fault(int kind):
-    """For tests of audits: programs made from now on have a fault of that kind (program.h: cbp_plant_fault), 0: none."""
+    """For tests of audits: programs made from now on have a fault of that kind (program.h), 0: none."""
     global cbp_plant_fault
     cbp_plant_fault = kind
 

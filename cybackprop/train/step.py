@@ -99,11 +99,21 @@ class Runner:
         self._compiled = None
         return self._step(*arrays)
 
-    def loop(self, data, order, batch_size, begin, end, total):
+    def loop(self, data, order, batch_size, begin, end, total, stop):
         """(batches done, sum of losses, what interrupted): as far as the program goes without Python."""
         if self._compiled is None or begin >= end:
             return 0, total, None
-        return engine.run_batches(self._compiled, data, order, batch_size, begin, end, total)
+        return engine.run_batches(self._compiled, data, order, batch_size, begin, end, total, stop)
+
+
+def checked_rows(rows, n):
+    """Numbers of samples as an int64 tensor."""
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0:
+        raise ShapeError(f"Trainer: rows are the numbers of samples, int of shape (m,), not {rows.dtype} {rows.shape}")
+    if rows.min() < 0 or rows.max() >= n:
+        raise IndexError(f"Trainer: rows go from {rows.min()} to {rows.max()}, there are {n} samples")
+    return tensor(rows)
 
 
 def sample_weights(y, sample_weight, class_weight):

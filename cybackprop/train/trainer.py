@@ -7,11 +7,12 @@ import numpy as np
 from cybackprop._core.engine import no_grad, tensor
 from cybackprop.errors import ModelFileError, ShapeError
 from cybackprop.nn.losses import LOSSES
+from cybackprop.ops.indexing import take
 from cybackprop.ops.random import Generator, default_rng
 from cybackprop.train import checkpoint
 from cybackprop.train.callbacks import Callback, History
 from cybackprop.train.metrics import METRICS
-from cybackprop.train.step import Runner, make_step, sample_weights
+from cybackprop.train.step import Runner, checked_rows, make_step, sample_weights
 
 
 def _named(value, table, what):
@@ -85,7 +86,7 @@ class Trainer:
         self._callback_states = []
 
     def fit(self, X, y, epochs=1, batch_size=32, validation_data=None, callbacks=(), max_steps=None, sample_weight=None,
-            class_weight=None):
+            class_weight=None, rows=None):
         """Train.
 
         Parameters
@@ -105,6 +106,8 @@ class Trainer:
             The loss of a batch is the weighted mean.
         class_weight : dict or array-like, optional
             A weight for each class of integer targets; multiplies sample_weight.
+        rows : array of int, optional
+            Numbers of the samples to train on, of all that X and y hold.
 
         Returns
         -------
@@ -119,6 +122,7 @@ class Trainer:
         self._check(X, y, epochs, batch_size, max_steps)
         data = [np.ascontiguousarray(X, self.dtype),
                 np.ascontiguousarray(y, np.int64 if y.dtype.kind in "iu" else None)]
+        rows = None if rows is None else checked_rows(rows, len(X))
         weights = sample_weights(y, sample_weight, class_weight)
         if weights is not None:
             data.append(np.ascontiguousarray(weights, self.dtype))
@@ -135,7 +139,7 @@ class Trainer:
             c.on_train_begin(self)
         try:
             while self._plan_epoch < epochs and not self.stop_training:
-                if not self._epoch(data, batch_size, callbacks, watchers, validation_data, last):
+                if not self._epoch(data, rows, batch_size, callbacks, watchers, validation_data, last):
                     return self.history
             self.unfinished, self._plan_epoch = False, 0
         finally:
@@ -145,9 +149,9 @@ class Trainer:
             self._callback_states = [c.state_dict() for c in callbacks[1:]] if self.unfinished else []
         return self.history
 
-    def _epoch(self, data, batch_size, callbacks, watchers, validation_data, last):
+    def _epoch(self, data, rows, batch_size, callbacks, watchers, validation_data, last):
         """One epoch, or what is left of it; False if max_steps ended it."""
-        n = len(data[0])
+        n = len(data[0]) if rows is None else len(rows)
         if last is not None and self.step >= last:
             return False
         if self._batch == 0:
@@ -156,7 +160,7 @@ class Trainer:
                 c.on_epoch_begin(self, self.epochs)
         replay = Generator()
         replay.state = self._order_at
-        order = replay.permutation(n)
+        order = replay.permutation(n) if rows is None else take(rows, replay.permutation(n))
         began, seen = time.perf_counter(), self._sum[1]
         self.model.train()
         batches = -(-n // batch_size)
@@ -181,10 +185,10 @@ class Trainer:
 
     def _some_batches(self, data, order, batch_size, stop, watchers):
         """The next batch, or as many as the program runs without Python."""
-        n, first = len(data[0]), self._batch
+        n, first = len(order), self._batch
         if not watchers:                 # who watches each batch gets it from Python
             done, total, error = self._runner.loop(data, order, batch_size, first, min(stop, n // batch_size),
-                                                   self._sum[0])
+                                                   self._sum[0], lambda: self.stop_training)
             self._sum = total, self._sum[1] + done * batch_size
             self._batch, self.step = first + done, self.step + done
             if error is not None:

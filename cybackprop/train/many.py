@@ -1,0 +1,138 @@
+"""fit_many: independent networks trained side by side, one a thread."""
+
+import threading
+from collections.abc import Mapping
+
+from cybackprop._core import engine
+from cybackprop.optim.rules import OPTIMIZERS
+from cybackprop.train.callbacks import EarlyStopping
+from cybackprop.train.trainer import Trainer
+
+
+def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, epochs=1, batch_size=32, seed=0,
+             rows=None, validation_data=None, patience=None, threads=None, metrics=()):
+    """Train any number of independent networks on the same data at the same time.
+
+    The bits of each are those of training it alone, whatever the number of threads.
+
+    Parameters
+    ----------
+    models : sequence of Module
+        They may differ in everything; none may share a Parameter with another.
+    X, y : array-like, first axis samples
+        Shared, and read only.
+    loss, optimizer, lr, epochs, batch_size, rows, patience
+        One value for all, or a list with one for each model.  optimizer: a name, or a function of (parameters, lr).
+        rows: numbers of the samples that a model is trained on.  patience: stop after so many epochs without a better
+        val_loss (or loss, without validation_data) and go back to the best weights.
+    seed : int or list of int
+        Of the order of the batches; from one number each model gets its own, seed + its place.
+    validation_data : (X, y), optional
+    threads : int, optional
+        As many as `get_num_threads` says by default.
+    metrics : sequence
+        As in `Trainer`.
+
+    Returns
+    -------
+    list of Trainer
+        Each with its ``history``, ready to predict or to train on.
+
+    Raises
+    ------
+    ValueError
+        A list of options of another length than the models', or a Parameter that two models share.
+
+    Notes
+    -----
+    A network is trained on one thread.  What one of them raises stops the others after a step, and is raised.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> from cybackprop import nn, train
+    >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> models = [nn.Sequential(nn.Dense(2, n, activation="tanh", rng=n), nn.Dense(n, 2, rng=n)) for n in (8, 16, 32)]
+    >>> trainers = train.fit_many(models, X, y, lr=0.05, epochs=100, batch_size=4)
+    >>> [t.predict(X).argmax(1).tolist() for t in trainers]
+    [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
+    """
+    models = list(models)
+    _refuse_shared(models)
+    each = _each(len(models), loss=loss, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size, rows=rows,
+                 patience=patience, seed=[seed + i for i in range(len(models))] if isinstance(seed, int) else seed)
+    trainers = [_trainer(model, o, metrics) for model, o in zip(models, each, strict=True)]
+
+    def run(i):
+        o = each[i]
+        monitor = "loss" if validation_data is None else "val_loss"
+        stop = [] if o["patience"] is None else [EarlyStopping(monitor, patience=o["patience"])]
+        trainers[i].fit(X, y, epochs=o["epochs"], batch_size=o["batch_size"], rows=o["rows"], callbacks=stop,
+                        validation_data=validation_data)
+
+    _side_by_side(run, trainers, threads or engine.get_num_threads())
+    return trainers
+
+
+def _refuse_shared(models):
+    owner = {}
+    for i, model in enumerate(models):
+        for name, p in model.named_parameters():
+            if owner.setdefault(id(p), i) != i:
+                raise ValueError(f"fit_many: models {owner[id(p)]} and {i} share the parameter {name}; "
+                                 "they would not be independent")
+
+
+def _each(n, **options):
+    """[{option: value}] for each model; a list of values has one for each."""
+    out = [{} for _ in range(n)]
+    for name, value in options.items():
+        shared = not isinstance(value, list) or (name == "rows" and not any(hasattr(v, "__len__") for v in value))
+        if not shared and len(value) != n:
+            raise ValueError(f"fit_many: {len(value)} values of {name} for {n} models")
+        for i in range(n):
+            out[i][name] = value if shared else value[i]
+    return out
+
+
+def _trainer(model, o, metrics):
+    make = o["optimizer"] if callable(o["optimizer"]) else OPTIMIZERS.get(o["optimizer"])
+    if make is None:
+        raise ValueError(f"fit_many: no optimizer is called {o['optimizer']!r}; there are {', '.join(OPTIMIZERS)}")
+    options = {"lr": o["lr"]} if not isinstance(o["lr"], Mapping) else o["lr"]
+    return Trainer(model, o["loss"], make(model.parameters(), **options), seed=o["seed"], metrics=metrics)
+
+
+def _side_by_side(run, trainers, n_threads):
+    """run(i) for every trainer, each on one of the threads; the first exception is raised when all have ended."""
+    left, errors = iter(range(len(trainers))), []
+
+    def work():
+        engine.run_alone(True)
+        for i in left:                   # the GIL makes next() whole
+            if errors:
+                return
+            try:
+                run(i)
+            except BaseException as error:
+                errors.append(error)
+                stop()
+
+    def stop():
+        for t in trainers:
+            t.stop_training = True
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(n_threads, len(trainers)))]
+    for t in threads:
+        t.start()
+    try:
+        for t in threads:
+            while t.is_alive():          # in slices, so that Ctrl-C is noticed
+                t.join(0.1)
+    except BaseException as error:
+        errors.insert(0, error)
+        stop()
+        for t in threads:
+            t.join()
+    if errors:
+        raise errors[0]

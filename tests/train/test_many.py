@@ -1,0 +1,93 @@
+"""fit_many: the bits of each network are those of training it alone."""
+
+import numpy as np
+import pytest
+
+import cybackprop as cb
+from cybackprop import nn, optim, train
+
+N = 90
+
+
+def networks():
+    return [nn.Sequential(nn.Dense(5, width, activation=act, rng=i), nn.Dropout(0.2, rng=i),
+                          *[nn.Dense(width, width, activation=act, rng=i + k) for k in range(depth)],
+                          nn.Dense(width, 3, rng=i))
+            for i, (width, depth, act) in enumerate([(8, 0, "relu"), (16, 2, "tanh"), (5, 1, "gelu"), (32, 0, "silu")])]
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((N, 5)).astype(np.float32), rng.integers(0, 3, N)
+
+
+OPTIONS = {"lr": [0.01, 0.03, 0.001, 0.1], "optimizer": ["adam", "sgd", "rmsprop", "adamw"], "epochs": [3, 5, 2, 9],
+           "batch_size": [16, 7, 90, 32], "seed": [3, 3, 8, 0], "patience": [None, 2, None, 1],
+           "loss": ["cross_entropy", "cross_entropy", lambda out, y: nn.cross_entropy(out, y, label_smoothing=0.1),
+                    "cross_entropy"],
+           "rows": [None, list(range(0, N, 2)), list(range(50)), None]}
+
+
+def alone(i, X, y):
+    """The same by hand, with a Trainer of its own and without programs."""
+    o = {name: values[i] for name, values in OPTIONS.items()}
+    model = networks()[i]
+    make = {"adam": optim.Adam, "sgd": optim.SGD, "rmsprop": optim.RMSprop, "adamw": optim.AdamW}[o["optimizer"]]
+    trainer = train.Trainer(model, o["loss"], make(model.parameters(), lr=o["lr"]), seed=o["seed"], compile=False)
+    stop = [] if o["patience"] is None else [train.EarlyStopping("val_loss", patience=o["patience"])]
+    rows = slice(None) if o["rows"] is None else o["rows"]
+    trainer.fit(X[rows], y[rows], epochs=o["epochs"], batch_size=o["batch_size"], validation_data=(X[:20], y[:20]),
+                callbacks=stop)
+    return trainer
+
+
+def facts(trainer):
+    history = {k: v for k, v in trainer.history.history.items() if k != "examples_per_second"}
+    return [p.tolist() for p in trainer.model.parameters()], history, trainer.step
+
+
+@pytest.mark.parametrize("threads", [1, 2, 10])
+def test_each_is_what_it_is_alone(threads):
+    X, y = data()
+    trainers = train.fit_many(networks(), X, y, validation_data=(X[:20], y[:20]), threads=threads, **OPTIONS)
+    for i, trainer in enumerate(trainers):
+        assert facts(trainer) == facts(alone(i, X, y)), i
+
+
+def test_one_seed_gives_each_its_own():
+    X, y = data()
+    same = [nn.Dense(5, 3, rng=0) for _ in range(3)]
+    train.fit_many(same, X, y, lr=0.1, seed=4)
+    assert len({str(m.weight.tolist()) for m in same}) == 3
+
+
+def test_data_stay_as_they_are():
+    X, y = data()
+    X.flags.writeable = y.flags.writeable = False
+    train.fit_many(networks(), X, y, epochs=2)
+
+
+def test_what_one_raises_is_raised():
+    X, y = data()
+
+    def broken(out, goal):
+        raise RuntimeError("no loss today")
+
+    with pytest.raises(RuntimeError, match="no loss today"):
+        train.fit_many(networks(), X, y, loss=["cross_entropy", broken, "cross_entropy", "cross_entropy"])
+
+
+@pytest.mark.parametrize("options, error, says", [
+    ({"lr": [0.1, 0.2]}, ValueError, "2 values of lr for 4 models"),
+    ({"optimizer": "adamm"}, ValueError, "no optimizer is called 'adamm'"),
+    ({"rows": [N]}, IndexError, "there are 90 samples"), ({"rows": [0.5]}, cb.ShapeError, "rows are the numbers")])
+def test_wrong_options(options, error, says):
+    with pytest.raises(error, match=says):
+        train.fit_many(networks(), *data(), **options)
+
+
+def test_networks_that_share_a_parameter_are_not_independent():
+    models = networks()
+    models[2].layers[0].weight = models[0].layers[0].weight
+    with pytest.raises(ValueError, match=r"models 0 and 2 share the parameter layers\.0\.weight"):
+        train.fit_many(models, *data())
