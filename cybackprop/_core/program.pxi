@@ -63,59 +63,6 @@ cdef class Program:
         free(self.states)
         cbp_program_free(self.p)
 
-    @staticmethod
-    def build(Recorder r, results, effects, paths, Derivative derivative=None, bint plain=False):
-        """The program of what r recorded.
-
-        Parameters
-        ----------
-        results : list of Tensor
-        effects : list of (Tensor, Tensor or None)
-            Owners and the gradients they have afterwards.
-        paths : dict
-            Constant value -> Guard that finds it again.
-        plain : bool
-            Leave the instructions as they are and each value its own memory; the recorder can build another.
-        """
-        cdef Program self = Program.__new__(Program)
-        cdef Tensor t
-        cdef cbp_program *whole = NULL
-        cdef Py_ssize_t i
-        if plain:
-            whole = cbp_program_clone(r.p)
-            if whole == NULL:
-                raise MemoryError
-        self.lines, self.frames, self.others, self.effects = r.lines, [], [], []
-        outputs = []
-        r.segment = 0
-        for t in results:
-            outputs.append(r.result(t.a))
-        self.n_results = len(results)
-        for owner, g in effects:
-            self.effects.append((owner, None if g is None else len(outputs)))
-            if g is not None:
-                outputs.append(r.result((<Tensor>g).a))
-        self.n_outputs = len(outputs)
-        self.output_values = <int32_t *>calloc(self.n_outputs + 1, sizeof(int32_t))
-        if self.output_values == NULL:
-            raise MemoryError
-        for i in range(self.n_outputs):
-            self.output_values[i] = outputs[i]
-        self.derivative = derivative
-        if derivative is not None:
-            r.segment = 1
-            derivative.values = [-1 if g is None else r.result((<Tensor>g).a) for g in derivative.cotangents]
-            derivative.cotangents = None
-        self.recorded, self.constants = r.recorded(), r.constants(paths)
-        self.p = r.p
-        r.p = whole if plain else cbp_program_new()
-        self.take_inputs(r, paths)
-        if cbp_program_build(self.p, plain) != CBP_OK:
-            raise MemoryError
-        self.find_states()
-        programs.add(self)
-        return self
-
     cdef int take_inputs(self, Recorder r, dict paths) except -1:
         cdef int32_t v
         cdef int n = 0
@@ -305,6 +252,59 @@ cdef class Program:
             cbp_frame_run(frame.f, begin, end)
         end_turn(self)
         return 0
+
+
+def build_program(Recorder r, results, effects, paths, Derivative derivative=None, bint plain=False):
+    """The program of what r recorded.
+
+    Parameters
+    ----------
+    results : list of Tensor
+    effects : list of (Tensor, Tensor or None)
+        Owners and the gradients they have afterwards.
+    paths : dict
+        Constant value -> Guard that finds it again.
+    plain : bool
+        Leave the instructions as they are and each value its own memory; the recorder can build another.
+    """
+    cdef Program made = Program.__new__(Program)
+    cdef Tensor t
+    cdef cbp_program *whole = NULL
+    cdef Py_ssize_t i
+    if plain:
+        whole = cbp_program_clone(r.p)
+        if whole == NULL:
+            raise MemoryError
+    made.lines, made.frames, made.others, made.effects = r.lines, [], [], []
+    outputs = []
+    r.segment = 0
+    for t in results:
+        outputs.append(r.result(t.a))
+    made.n_results = len(results)
+    for owner, g in effects:
+        made.effects.append((owner, None if g is None else len(outputs)))
+        if g is not None:
+            outputs.append(r.result((<Tensor>g).a))
+    made.n_outputs = len(outputs)
+    made.output_values = <int32_t *>calloc(made.n_outputs + 1, sizeof(int32_t))
+    if made.output_values == NULL:
+        raise MemoryError
+    for i in range(made.n_outputs):
+        made.output_values[i] = outputs[i]
+    made.derivative = derivative
+    if derivative is not None:
+        r.segment = 1
+        derivative.values = [-1 if g is None else r.result((<Tensor>g).a) for g in derivative.cotangents]
+        derivative.cotangents = None
+    made.recorded, made.constants = r.recorded(), r.constants(paths)
+    made.p = r.p
+    r.p = whole if plain else cbp_program_new()
+    made.take_inputs(r, paths)
+    if cbp_program_build(made.p, plain) != CBP_OK:
+        raise MemoryError
+    made.find_states()
+    programs.add(made)
+    return made
 
 
 cdef object NOT_THIS = object()

@@ -5,7 +5,7 @@ copies of the states; then results, gradients and states are compared.
 """
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Program
+from cybackprop._core.engine import build_program
 from cybackprop.errors import AuditError
 
 
@@ -19,7 +19,7 @@ def audited(name, program, leaves, record):
         return None
     before, after, made, _ = rehearsal
     run = record()
-    plain = Program.build(run.recorder, run.tensors, run.effects, run.paths, run.derivative(), plain=True)
+    plain = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative(), plain=True)
     _compare_instructions(name, program, plain)
     wrong = engine.differences(program, after, made, run.tensors, run.effects)
     if wrong:

@@ -3,7 +3,7 @@
 import functools
 import warnings
 
-from cybackprop._core.engine import Compiled, Key, Program, Tensor, leaf_fact
+from cybackprop._core.engine import Compiled, Key, Tensor, build_program, leaf_fact
 from cybackprop.errors import AuditError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
@@ -83,7 +83,7 @@ def _slow(compiled, spec, leaves, originals, args, kwargs, program):
         return compiled.function(*args, **kwargs)
     facts = [leaf_fact(x) for x in leaves]
     run = record()
-    program = Program.build(run.recorder, run.tensors, run.effects, run.paths, run.derivative())
+    program = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative())
     program.single, program.result = isinstance(run.result, Tensor), run.make
     program.key = Key(spec, facts, run.guards, run.facts(), run.grads)
     program.calls = 1
