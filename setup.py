@@ -34,6 +34,8 @@ GCC_SMALL = ["--param", "max-completely-peeled-insns=60", "--param", "vect-epilo
 MSVC = ["/std:c11", "/O2", "/fp:precise"]
 TARGETS = {"base": []}
 if X86:
+    # for CPUs of before 2013, and whatever is compiled once: a quarter smaller than with -O3
+    TARGETS["base"] = ["-O2", "-ftree-vectorize"]
     TARGETS["avx2"] = ["-mavx2", "-mfma"]
     TARGETS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
 MSVC_TARGETS = {"base": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
