@@ -13,7 +13,7 @@ cdef class Guard:
     expected : object
         What was there.
     how : str
-        "same": that very object; "equal": of one type and value; "like": an array of one dtype and shape.
+        "same": that very object; "equal": see `agree`; "like": an array of one dtype and shape.
     label : str
         What a person calls it.
     """
@@ -45,11 +45,57 @@ cdef class Guard:
         now = self.current()
         if now is self.expected:         # of a container, expected is a copy
             return True
+        if self.relation == 1:
+            return agree(now, self.expected)
         if self.relation == 0 or type(now) is not type(self.expected):
             return False
-        if self.relation == 1:
-            return now == self.expected or (now != now and self.expected != self.expected)
+        if isinstance(now, Tensor) and (<Tensor>now).record is not None:
+            return False                 # another leaf: gradients go elsewhere
         return now.dtype == self.expected.dtype and now.shape == self.expected.shape
+
+
+@cython.final
+@cython.binding(False)
+cdef class Parts:
+    """A container as it was: its type, its keys if it is a dict, its parts, which may be Parts too.
+
+    An array that is read anew at each call counts by its type, its dtype and its shape, the keys; its parts are None.
+    """
+    cdef object kind, keys
+    cdef list parts
+
+    def __init__(self, kind, keys, parts):
+        self.kind, self.keys, self.parts = kind, keys, parts
+
+
+cpdef bint agree(object now, object then):
+    """Whether a value is what it was: the object itself, a number of one type and value, or a container of such."""
+    cdef Parts parts
+    cdef double x, y
+    if now is then:
+        return True
+    if type(then) is Parts:
+        parts = <Parts>then
+        if type(now) is not parts.kind:
+            return False
+        if parts.parts is None:
+            return (now.dtype, now.shape) == parts.keys and not getattr(now, "requires_grad", False)
+        if len(now) != len(parts.parts):
+            return False
+        if parts.keys is not None and parts.keys != list(now):
+            return False
+        for part, before in zip(now if parts.keys is None else now.values(), parts.parts):
+            if not agree(part, before):
+                return False
+        return True
+    if type(now) is not type(then):
+        return False
+    if type(then) is float:
+        x, y = now, then
+        return (x == y and copysign(1, x) == copysign(1, y)) or (x != x and y != y)
+    if isinstance(then, (np.generic, complex)):
+        return bytes(np.asarray(now)) == bytes(np.asarray(then)) or bool(now != now and then != then)
+    return isinstance(then, (int, str, bytes, frozenset, set)) and now == then
 
 
 cdef enum:
@@ -100,10 +146,9 @@ cdef class Key:
         self.no_grad = cbp_no_grad != 0
         for i in range(self.n):
             kind, what, shape, linked = leaves[i]
-            self.shapes[i].kind = KINDS.index(kind)
+            self.shapes[i].kind, self.shapes[i].linked = KINDS.index(kind), linked
             if kind == "tensor" or kind == "array":
                 self.shapes[i].ndim = len(shape)
-                self.shapes[i].linked = linked
                 for k in range(min(len(shape), 8)):
                     self.shapes[i].shape[k] = shape[k]
                 if kind == "tensor":
@@ -138,8 +183,8 @@ cdef class Key:
                     and memcmp(a.shape, s.shape, s.ndim * sizeof(Py_ssize_t)) == 0)
         fact = <tuple>self.leaves[i]
         if s.kind == LEAF_NUMBER:
-            return x is fact[1] or (type(x) is fact[2] and (x == fact[1] or (x != x and fact[1] != fact[1])))
-        return x is fact[1]
+            return agree(x, fact[1])
+        return x is fact[1] and (not isinstance(x, Tensor) or ((<Tensor>x).record is not None) == s.linked)
 
     cdef bint holds(self):
         """The part that does not lie in the arguments."""
@@ -170,7 +215,7 @@ def leaf_fact(x):
             pass
     if x is None or isinstance(x, (bool, int, float, complex, str, bytes, np.generic)):
         return "number", x, type(x), False
-    return "object", x, None, False
+    return "object", x, None, isinstance(x, Tensor) and (<Tensor>x).record is not None
 
 
 @cython.binding(False)

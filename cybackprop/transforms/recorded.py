@@ -7,7 +7,7 @@ from cybackprop._core.engine import Derivative, Recorder, Tensor
 from cybackprop.errors import TapeError
 from cybackprop.transforms.arguments import pack, results
 from cybackprop.transforms.rerun import rules
-from cybackprop.transforms.watching import NUMBERS, Findings, Watcher
+from cybackprop.transforms.watching import Findings, Watcher
 
 
 class Recorded:
@@ -37,7 +37,7 @@ class Recorded:
                         if t.grad is not before and not self.recorder.made(t)]
         if not any(map(engine.can_be_swept, self.tensors)):       # else their history holds what it needs
             self._refuse_survivors()
-        self._findings = Findings(self._watcher, is_module, leaves)
+        self._findings = Findings(self._watcher, is_module, leaves, function, self.recorder.constant_of)
         # constant values that are arrays outside, and how to find those again
         self.paths = {v: guard for guard, thing in self._findings.arrays for v in self.recorder.constant_of(thing)}
 
@@ -63,7 +63,7 @@ class Recorded:
 
     def facts(self):
         """What says later whether modules and optimizers are as they are now."""
-        return Facts(self._findings.modules, self._watcher.objects.values())
+        return Facts(self._findings.modules, self._watcher.objects.values(), self._findings.tensors)
 
     def derivative(self):
         """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
@@ -99,25 +99,24 @@ def is_module(thing):
 class Facts:
     """Whether modules and optimizers are as they were when this was made; asked only when the structure has changed."""
 
-    def __init__(self, modules, others):
+    def __init__(self, modules, others, tensors):
+        self._tensors = tensors
         self._modules = list({id(m): m for top in modules for _, m in top.named_modules()}.values())
         self._others = [thing for thing in others if hasattr(thing, "program_facts")]
         self._before = self._now()
 
     def _now(self):
-        out = []
+        out = [tensor.requires_grad for tensor in self._tensors]
         for thing in self._others:
             out += [fact for value in thing.program_facts() for fact in _facts_of(value)]
         for module in self._modules:
-            for name, value in vars(module).items():
+            for name, value in {"training": module.training, **vars(module)}.items():     # it may be the class's
                 out += [name, *_facts_of(value)]
         return out
 
     def __call__(self):
         now = self._now()
-        return len(now) == len(self._before) and all(
-            a is b or (type(a) is type(b) and isinstance(a, NUMBERS) and a == b)
-            for a, b in zip(now, self._before, strict=True))
+        return len(now) == len(self._before) and all(map(engine.agree, now, self._before))
 
 
 def _facts_of(value):

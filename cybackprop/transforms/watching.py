@@ -5,6 +5,7 @@ read are Modules, whose changes are counted, and states.
 """
 
 import dis
+import functools
 import gc
 import sys
 import types
@@ -12,7 +13,7 @@ import weakref
 
 import numpy as np
 
-from cybackprop._core.engine import Guard, Tensor
+from cybackprop._core.engine import Guard, Parts, Tensor
 
 NUMBERS = (bool, int, float, complex, str, bytes, type(None), np.generic, type(...))
 LIBRARIES = ("cybackprop", "numpy")
@@ -58,23 +59,24 @@ class Watcher:
 
     def _enter(self, code, frame, free):
         names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
-        given = {name: weak(frame.f_locals[name]) for name in names if name in frame.f_locals}
+        given = {name: way_to(frame.f_locals[name]) for name in names if name in frame.f_locals}
         values = {name: types.SimpleNamespace(cell_contents=frame.f_locals[name]) for name in code.co_freevars
                   if name in frame.f_locals}
         before = {}
         for _, _, value, label, *_ in places(code, frame.f_globals, given, values, self._is_module):
-            copy, count = snapshot(value)
-            if copy is not EMPTY and count <= MOST:
-                before[label] = copy
+            before[label] = fingerprint(value)
         self.frames.append((code, frame.f_globals, given, free, before))
 
 
-def weak(thing):
-    """A way to an argument if it outlives the run: what was made meanwhile is no place to guard."""
+def way_to(thing):
+    """How to find an argument afterwards if it has outlived the run: what was made meanwhile is no place to guard.
+
+    Containers and objects with slots are found by their number among what places outside hold; see `Findings`.
+    """
     try:
-        return None if isinstance(thing, (Tensor, np.ndarray, list, tuple, dict, set)) else weakref.ref(thing)
+        return id(thing) if isinstance(thing, (Tensor, np.ndarray)) else weakref.ref(thing)
     except TypeError:
-        return None
+        return id(thing)
 
 
 def in_library(name):
@@ -82,22 +84,28 @@ def in_library(name):
     return isinstance(name, str) and name.partition(".")[0] in LIBRARIES
 
 
-def closures(frames):
-    """{(id of the code, *ids of what its free variables were): [{name: cell}]}: the functions that may have run.
+def functions_of(frames):
+    """The functions that may have run, as far as they are still there."""
+    codes = {id(code): code for code, *_ in frames}
+    return [f for f in gc.get_referrers(*codes.values()) if isinstance(f, types.FunctionType)] if codes else []
+
+
+def closures(frames, functions):
+    """{(id of the code, *ids of what its free variables were): [{name: cell}]} of those functions.
 
     Only those that are still there: what a run makes for itself is no place to guard.  Several that closed over the
     same can't be told apart, nor any where a variable was bound anew: then the cells of all are guarded.
     """
-    found, codes = {}, {id(code): code for code, *_ in frames if code.co_freevars}
-    functions = [f for f in gc.get_referrers(*codes.values()) if isinstance(f, types.FunctionType)] if codes else []
+    found = {}
     for code, _, _, free, _ in frames:
-        cells = [dict(zip(code.co_freevars, f.__closure__, strict=True)) for f in functions if f.__code__ is code]
+        cells = [dict(zip(code.co_freevars, f.__closure__ or (), strict=True)) for f in functions if f.__code__ is code]
         same = [c for c in cells if [id(filled(cell)) for cell in c.values()] == free]
         found[id(code), *free] = same or cells or [{}]
     return found
 
 
 EMPTY = object()
+CALLS = (types.MethodType, types.BuiltinMethodType)
 
 
 def filled(cell):
@@ -144,8 +152,12 @@ def paths(code):
     return found | ({now} if now else set())
 
 
-def places(code, names, given, cells, is_module):
-    """[(holder, name, value, label, where, counted)] on all paths of a function; counted: its changes are counted."""
+def places(code, names, given, cells, is_module, known=None):
+    """[(holder, name, value, label, where, counted)] on all paths of a function; counted: its changes are counted.
+
+    known: {id: object} of what may be an argument and can't be found by a weak reference.
+    """
+    given = {name: (known or {}).get(way) if isinstance(way, int) else way() for name, way in given.items()}
     return [place for root, steps in sorted(paths(code), key=repr)
             for place in along(root, steps, names, given, cells, is_module)]
 
@@ -159,8 +171,8 @@ def along(root, steps, names, given, cells, is_module):
     elif kind == "cell" and name in cells:
         value = filled(cells[name])
         yield cells[name], None, value, name, "cell", False
-    elif kind == "local" and given.get(name) is not None and given[name]() is not None:
-        value = given[name]()            # an argument: no place of its own, but the way to its attributes
+    elif kind == "local" and given.get(name) is not None:
+        value = given[name]              # an argument: no place of its own, but the way to its attributes
         yield value, None, value, name, "self", True
     else:
         return                           # a builtin, or a local variable
@@ -187,22 +199,45 @@ class Findings:
     ----------
     guards : list of Guard
     arrays : list of (Guard, array or Tensor)
-        Arrays outside, and how to find them again.
-    modules : list of Module
+        Arrays outside that were read, and how to find them again.
+    modules, tensors : lists
+        Whose changes are counted: Modules, and tensors that may take a gradient.
     """
 
-    def __init__(self, watcher, is_module, leaves):
-        self.guards, self.arrays, self.modules = [], [], []
-        self._is_module, self._done = is_module, set()
+    def __init__(self, watcher, is_module, leaves, function, was_read):
+        self.guards, self.arrays, self.modules, self.tensors = [], [], [], []
+        self._is_module, self._was_read, self._done, self._known = is_module, was_read, set(), {}
         leaves = {id(x) for x in leaves}
         for thing in watcher.objects.values():
             self._object(thing)
-        functions = closures(watcher.frames)
-        for code, names, given, free, before in watcher.frames:
-            for cells in functions[id(code), *free]:
-                for place in places(code, names, given, cells, is_module):
-                    if id(place[2]) not in leaves:
-                        self._value(*place, before)
+        functions = functions_of(watcher.frames)
+        cells_of = closures(watcher.frames, functions)
+        for f in [function, *functions]:
+            self._brought(f)
+        known = -1
+        while known < len(self._known):  # a place that is found may be the way to an argument of another function
+            known = len(self._known)
+            for code, names, given, free, before in watcher.frames:
+                for cells in cells_of[id(code), *free]:
+                    for place in places(code, names, given, cells, is_module, self._known):
+                        if id(place[2]) not in leaves:
+                            self._value(*place, before)
+
+    def _brought(self, function):
+        """What a callable brings along can't be replaced, but containers may change inside, and so may self."""
+        values = []
+        if isinstance(function, types.FunctionType):
+            values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        elif isinstance(function, functools.partial):
+            values = [function.func, *function.args, *function.keywords.values()]
+        elif isinstance(function, types.MethodType):
+            values = [function.__self__]
+        label = f"an argument of {getattr(function, '__name__', 'partial')}"
+        for value in values:
+            self._known[id(value)] = value
+            self._brought(value)
+            if isinstance(value, (list, tuple, dict, set)):
+                self._value(value, None, value, label, "self", True, {})
 
     def _object(self, thing):
         """An object of this package whose methods ran: Modules are counted, of others the plain numbers are guarded."""
@@ -219,28 +254,51 @@ class Findings:
         What a run changes, a list it appends to, say, changes while recording only; an audit finds out whether more
         depends on it.
         """
-        make = not counted
-        if value is EMPTY:
+        if value is EMPTY or (label in before and before[label] != fingerprint(value)):
             return
-        if label in before and not same(before[label], snapshot(value)[0]):
-            return
-        if isinstance(value, (Tensor, np.ndarray)) and not hasattr(value, "assign"):
+        self._known[id(value)] = value
+        self._brought(value)
+        if isinstance(value, (list, tuple, dict, set)):
+            copy = self._copied(value, label, [MOST])
+            how = "same" if copy is value else "equal"
+        elif isinstance(value, (Tensor, np.ndarray)):
+            copy, how = value, self._array(holder, name, value, label, place)
+        else:
+            copy, how = value, "equal" if isinstance(value, NUMBERS) else "same"
+            if self._is_module(value):
+                self.modules.append(value)
+        if how == "equal" or (how and not counted and not isinstance(value, CALLS)):
+            self._add(Guard(holder, name, copy, how, label, place))
+
+    def _array(self, holder, name, value, label, place):
+        """How a place with an array is guarded; "": by the program that reads it anew at each call."""
+        if isinstance(value, Tensor) and (hasattr(value, "assign") or value.requires_grad):
+            self.tensors.append(value)
+        elif self._was_read(value):
             self.arrays.append((Guard(holder, name, value, "like", label, place), value))
-        elif self._is_module(value):
-            self.modules.append(value)
-            if make:
-                self._add(Guard(holder, name, value, "same", label, place))
-        elif isinstance(value, NUMBERS):
-            if make:
-                self._add(Guard(holder, name, value, "equal", label, place))
-        elif isinstance(value, (list, tuple, dict, set, frozenset)):
-            copy, count = snapshot(value)
-            if copy is not EMPTY and count <= MOST:
-                self._add(Guard(holder, name, copy, "equal", label, place))
-            elif make:
-                self._add(Guard(holder, name, value, "same", label, place))
-        elif make and not isinstance(value, (types.MethodType, types.BuiltinMethodType)):
-            self._add(Guard(holder, name, value, "same", label, place))
+            return ""
+        return "same"
+
+    def _copied(self, value, label, left):
+        """What `agree` compares a container with later; the value itself if there is too much in it."""
+        left[0] -= len(value)
+        if left[0] < 0 or isinstance(value, set):
+            return value if left[0] < 0 else set(value)
+        is_dict, copies = isinstance(value, dict), []
+        for key, part in list(value.items() if is_dict else enumerate(value)):
+            self._known[id(part)] = part
+            if isinstance(part, (list, tuple, dict, set)):
+                copy = self._copied(part, f"{label}[{key!r}]", left)
+            elif not isinstance(part, (Tensor, np.ndarray)):
+                copy = part
+                if self._is_module(part):
+                    self.modules.append(part)
+            elif self._array(value, key, part, f"{label}[{key!r}]", "item"):
+                copy = part
+            else:
+                copy = Parts(type(part), (part.dtype, part.shape), None)
+            copies.append(copy)
+        return value if left[0] < 0 else Parts(type(value), list(value) if is_dict else None, copies)
 
     def _add(self, guard):
         key = (id(guard.holder), guard.name)
@@ -264,25 +322,11 @@ def attribute_holder(value, name):
     return value, "none"
 
 
-def same(a, b):
-    """Whether two snapshots agree; NaN agrees with itself."""
-    return a is b or (type(a) is type(b) and (a == b or (a != a and b != b)))
-
-
-def snapshot(value, depth=4):
-    """A copy of a container of plain values, and how many there are; EMPTY where something else is inside."""
+def fingerprint(value, left=MOST):
+    """What tells later whether the run itself has changed a container; holds nothing of it."""
     if isinstance(value, NUMBERS):
-        return value, 1
-    if depth == 0 or type(value) not in (list, tuple, dict, set, frozenset):
-        return EMPTY, 0
-    parts = value.values() if isinstance(value, dict) else value
-    copies, count = [], 0
-    for part in parts:
-        copy, n = snapshot(part, depth - 1)
-        count += n
-        if copy is EMPTY or count > MOST:
-            return EMPTY, count
-        copies.append(copy)
-    if isinstance(value, dict):
-        return dict(zip(value, copies, strict=True)), count
-    return type(value)(copies), count
+        return value
+    if not isinstance(value, (list, tuple, dict)) or len(value) > left:
+        return id(value)
+    parts = [fingerprint(part, left // 4) for part in (value.values() if isinstance(value, dict) else value)]
+    return (list(value), parts) if isinstance(value, dict) else parts
