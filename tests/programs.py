@@ -135,8 +135,8 @@ def outer(m):
 
 
 def reduction(m):
-    name = m.pick.choice(("sum", "mean", "max", "min", "var"))
-    axis, keep = m.pick.choice((None, 0, -1)), m.pick.random() < 0.3
+    name, axis = m.pick.choice(("sum", "mean", "max", "min", "var")), m.pick.choice((None, 0, -1))
+    keep = m.pick.random() < 0.3
     m.add(f"{name} {axis} {keep}", (m.some(),), lambda v, w: getattr(cb, name)(v[0], axis=axis, keepdims=keep))
 
 
@@ -219,8 +219,7 @@ def detached(m):
 
 
 KINDS = (3 * [unary] + 3 * [binary] + [number, select, mask] + 3 * [layer] + [product, outer] + 2 * [reduction] + [
-    along, entropy, pieces, rows, joined, turned, flat, holes, noise, assign, assign, read, backward, backward, forget,
-    detached])
+    along, entropy, pieces, rows, joined, turned, flat, holes, noise, read, forget, detached] + 2 * [assign, backward])
 
 
 def start(world, args):

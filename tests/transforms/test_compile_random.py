@@ -8,7 +8,7 @@ import cybackprop as cb
 from cybackprop._core import engine
 
 CALLS = 4                                # the first is recorded, the second audited, two are replayed
-SEEDS, PLANTED = 200, 25
+SEEDS, PLANTED = 200, 100
 
 
 def left(world, results):
@@ -35,7 +35,7 @@ def test_a_program_has_the_bits_of_the_eager_run(seed):
     dtype, batch, steps, results = programs.make(seed)
     found, made = differences(seed, steps, results, dtype, batch)
     assert not found, (found, dtype, batch, steps, results)
-    assert [p.calls for p in made] == [CALLS]            # recorded once: the last two calls were replays
+    assert [p.calls for p in made] == [CALLS]            # nothing was recorded twice: the last two calls were replays
 
 
 @pytest.mark.parametrize("fault", (1, 2, 3), ids=("memory shared", "addition dropped", "written too early"))
