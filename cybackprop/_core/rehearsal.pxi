@@ -109,6 +109,9 @@ cdef str last_writer(Program p, int32_t state):
     for i in range(p.p.n_instrs - 1, -1, -1):
         for k in range(p.p.instrs[i].n_out):
             v = cbp_out(p.p, &p.p.instrs[i])[k]
-            if v >= 0 and cbp_root(p.p, v) == state:
+            if v < 0 or cbp_root(p.p, v) != state:
+                continue
+            if p.p.instrs[i].line >= 0:
                 return describe(p.p, i, p.lines)
+            state = cbp_root(p.p, cbp_in(p.p, &p.p.instrs[i])[0])    # copied back from the slab: who wrote it there?
     return "nothing in the program: something outside wrote it during the call"
