@@ -116,8 +116,9 @@ def filled(cell):
         return EMPTY
 
 
+@functools.lru_cache(maxsize=1024)
 def paths(code):
-    """The places that a function reads: {(root, steps)}; a root is ("global" | "cell" | "local", name), a step
+    """The places that a function reads: [(root, steps)]; a root is ("global" | "cell" | "local", name), a step
     ("attr", name) or ("item", key)."""
     found, aliases = set(), {}
     stores = [i.argval for i in dis.get_instructions(code) if i.opname == "STORE_FAST"]
@@ -149,7 +150,7 @@ def paths(code):
                         found.add(now)
                     now = aliases.get(name, (("local", name), ()))
         key = None
-    return found | ({now} if now else set())
+    return sorted(found | ({now} if now else set()), key=repr)
 
 
 def places(code, names, given, cells, is_module, known=None):
@@ -158,7 +159,7 @@ def places(code, names, given, cells, is_module, known=None):
     known: {id: object} of what may be an argument and can't be found by a weak reference.
     """
     given = {name: (known or {}).get(way) if isinstance(way, int) else way() for name, way in given.items()}
-    return [place for root, steps in sorted(paths(code), key=repr)
+    return [place for root, steps in paths(code)
             for place in along(root, steps, names, given, cells, is_module)]
 
 
