@@ -60,12 +60,13 @@ cdef class Parts:
     """A container as it was: its type, its keys if it is a dict, its parts, which may be Parts too.
 
     An array that is read anew at each call counts by its type, its dtype and its shape, the keys; its parts are None.
+    Where it is read, `holder`, must be the same container.
     """
-    cdef object kind, keys
+    cdef object kind, keys, holder
     cdef list parts
 
-    def __init__(self, kind, keys, parts):
-        self.kind, self.keys, self.parts = kind, keys, parts
+    def __init__(self, kind, keys, parts, holder=None):
+        self.kind, self.keys, self.parts, self.holder = kind, keys, parts, holder
 
 
 cpdef bint agree(object now, object then):
@@ -80,7 +81,7 @@ cpdef bint agree(object now, object then):
             return False
         if parts.parts is None:
             return (now.dtype, now.shape) == parts.keys and not getattr(now, "requires_grad", False)
-        if len(now) != len(parts.parts):
+        if len(now) != len(parts.parts) or (parts.holder is not None and now is not parts.holder):
             return False
         if parts.keys is not None and parts.keys != list(now):
             return False
@@ -231,8 +232,9 @@ cdef class Compiled:
     """
     cdef readonly object function
     cdef readonly list programs
-    cdef object slow                     # (compiled, spec, leaves, originals, args, kwargs, program) -> result
-    cdef object unpack                   # (args, kwargs) -> spec, leaves, originals
+    cdef object slow                     # (compiled, spec, leaves, args, kwargs, None) -> result
+                                         # with a program: -> the run that has checked it, or None if it refuses
+    cdef object unpack                   # (args, kwargs) -> spec, leaves
     cdef readonly Py_ssize_t audit_every
     cdef public object state             # what `slow` wants to remember
     cdef object __weakref__
@@ -246,16 +248,16 @@ cdef class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args, **kwargs):
-        cdef object leaves, spec, originals
+        cdef object leaves, spec
         cdef call_view few[8]
         cdef call_view *views = few
         cdef Py_ssize_t i, n
         if recording():                  # part of a larger program
             return self.function(*args, **kwargs)
         if kwargs or not plain(args):
-            spec, leaves, originals = self.unpack(args, kwargs)
+            spec, leaves = self.unpack(args, kwargs)
         else:
-            leaves = originals = args
+            leaves = args
             spec = None                  # all of them are leaves
         n = len(leaves)
         if n > 8:
@@ -266,7 +268,7 @@ cdef class Compiled:
             views[i].held = False
         try:
             look(leaves, views)
-            return self.answer(spec, leaves, views, originals, args, kwargs)
+            return self.answer(spec, leaves, views, args, kwargs)
         finally:
             for i in range(n):
                 if views[i].held:
@@ -274,7 +276,7 @@ cdef class Compiled:
             if views != few:
                 free(views)
 
-    cdef object answer(self, spec, leaves, call_view *views, originals, tuple args, dict kwargs):
+    cdef object answer(self, spec, leaves, call_view *views, tuple args, dict kwargs):
         cdef Program program
         cdef Py_ssize_t i
         for i in range(len(self.programs)):
@@ -285,12 +287,14 @@ cdef class Compiled:
             if i:
                 self.programs.insert(0, self.programs.pop(i))
             if program.calls == 2 or (self.audit_every and program.calls % self.audit_every == 0):
-                return self.slow(self, spec, leaves, originals, args, kwargs, program)
-            result = program.replay(leaves, views)
+                run = self.slow(self, spec, leaves, args, kwargs, program)
+                result = NOT_THIS if run is None else run.result
+            else:
+                result = program.replay(leaves, views)
             if result is not NOT_THIS:
                 return result
             program.calls -= 1
-        return self.slow(self, spec, leaves, originals, args, kwargs, None)
+        return self.slow(self, spec, leaves, args, kwargs, None)
 
 
 cdef bint plain(tuple args):

@@ -96,8 +96,6 @@ cdef object numpy_of(object data):
         arr = np.asarray(data)
     except ValueError as error:
         raise ShapeError(f"tensor: the nested lists do not form an array ({error})") from None
-    if recording():
-        (<Recorder>cbp_recorder).same_data(data, arr)
     return arr
 
 

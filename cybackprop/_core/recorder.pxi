@@ -183,12 +183,6 @@ cdef class Recorder:
             self.host_inputs[key] = v
         return 0
 
-    cdef int same_data(self, object data, object arr) except -1:
-        """arr was made of data, a list say, that may be an argument."""
-        if id(data) in self.origins:
-            self.origins[id(arr)] = (arr, self.origins[id(data)][1])
-        return 0
-
     cdef int see_grad(self, Tensor t, bint read) except -1:
         """t.grad is about to be read, or written."""
         if id(t) in self.grads:
@@ -284,13 +278,17 @@ cdef class Recorder:
         cdef Py_ssize_t i
         cdef int64_t more
         cdef cbp_array *a
-        expected = {}
+        expected, views = {}, {<size_t>self.held[i]: None for i in range(self.n_held)}
         for t in wanted:
-            expected[<size_t>(<Tensor>t).a] = expected.get(<size_t>(<Tensor>t).a, 0) + 1
-        for i in range(self.n_held):
-            if self.held[i].is_view:
-                base = <size_t>self.held[i].base
-                expected[base] = expected.get(base, 0) + 1
+            a = (<Tensor>t).a
+            expected[<size_t>a] = expected.get(<size_t>a, 0) + 1
+            while a.is_view:             # nobody may have read a view that is returned
+                views[<size_t>a] = None
+                a = a.base
+        for at in views:
+            a = <cbp_array *><size_t>at
+            if a.is_view:
+                expected[<size_t>a.base] = expected.get(<size_t>a.base, 0) + 1
         found = []
         for i in range(self.n_held):
             a = self.held[i]

@@ -6,29 +6,25 @@ from cybackprop._core.engine import Tensor
 from cybackprop.errors import TapeError
 
 
-def _is_data(tree):
-    """A list of numbers, however nested, is one array."""
-    while isinstance(tree, (list, tuple)) and tree:
-        tree = tree[0]
-    return isinstance(tree, (bool, int, float, np.generic))
+def _flatten(tree, leaves):
+    """Append the leaves; returns what says how they hang together.
 
-
-def _flatten(tree, leaves, originals):
-    """Append the leaves; returns what says how they hang together."""
+    Numbers in a list are leaves, each guarded by its value: whether the function makes an array of the list or looks
+    into it can't be told.
+    """
     if isinstance(tree, dict):
-        return ("dict", tuple((k, _flatten(v, leaves, originals)) for k, v in tree.items()))
-    if isinstance(tree, (list, tuple)) and not _is_data(tree):
-        return (type(tree), tuple(_flatten(v, leaves, originals) for v in tree))
-    originals.append(tree)
-    leaves.append(np.asarray(tree) if isinstance(tree, (list, tuple)) else tree)
+        return ("dict", tuple((k, _flatten(v, leaves)) for k, v in tree.items()))
+    if isinstance(tree, (list, tuple)):
+        return (type(tree), tuple(_flatten(v, leaves) for v in tree))
+    leaves.append(tree)
     return None
 
 
 def unpack(args, kwargs):
-    """(structure, leaves, the same before lists became arrays) of a call's arguments."""
-    leaves, originals = [], []
-    spec = _flatten((args, {k: kwargs[k] for k in sorted(kwargs)}), leaves, originals)
-    return spec, leaves, originals
+    """(structure, leaves) of a call's arguments."""
+    leaves = []
+    spec = _flatten((args, {k: kwargs[k] for k in sorted(kwargs)}), leaves)
+    return spec, leaves
 
 
 def pack(spec, leaves):

@@ -62,19 +62,17 @@ def compile(function=None, *, audit=0):
     return compiled
 
 
-def _slow(compiled, spec, leaves, originals, args, kwargs, program):
-    """A call that runs eagerly: because there is no program for it, or to check one."""
+def _slow(compiled, spec, leaves, args, kwargs, program):
+    """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
     def record():
-        return Recorded(compiled.function, spec, leaves, originals, args, kwargs)
+        return Recorded(compiled.function, spec, leaves, args, kwargs)
 
     if program is not None:
         try:
-            done = audited(_name(compiled), program, leaves, record)
+            return audited(_name(compiled), program, leaves, record)
         except AuditError:
             compiled.programs.remove(program)
             raise
-        if done is not None:
-            return done.result
     if _alike(compiled, spec, leaves) >= MOST_PATHS or len(compiled.programs) >= MOST_PROGRAMS:
         if compiled.state is None:
             compiled.state = "eager"

@@ -23,10 +23,10 @@ class Recorded:
         Whose gradient the run changed, and what it is now.
     """
 
-    def __init__(self, function, spec, leaves, originals, args, kwargs):
+    def __init__(self, function, spec, leaves, args, kwargs):
         self.function, self.spec, self.leaves = function, spec, leaves
         self.recorder, self._watcher, self._mark = Recorder(), Watcher(is_module), engine.last_number()
-        self.recorder.start(originals)
+        self.recorder.start(leaves)
         try:
             with self._watcher:
                 self.result = function(*args, **kwargs)

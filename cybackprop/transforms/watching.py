@@ -285,7 +285,7 @@ class Findings:
         left[0] -= len(value)
         if left[0] < 0 or isinstance(value, set):
             return value if left[0] < 0 else set(value)
-        is_dict, copies = isinstance(value, dict), []
+        is_dict, copies, holder = isinstance(value, dict), [], None
         for key, part in list(value.items() if is_dict else enumerate(value)):
             self._known[id(part)] = part
             if isinstance(part, (list, tuple, dict, set)):
@@ -297,9 +297,9 @@ class Findings:
             elif self._array(value, key, part, f"{label}[{key!r}]", "item"):
                 copy = part
             else:
-                copy = Parts(type(part), (part.dtype, part.shape), None)
+                copy, holder = Parts(type(part), (part.dtype, part.shape), None), value
             copies.append(copy)
-        return value if left[0] < 0 else Parts(type(value), list(value) if is_dict else None, copies)
+        return value if left[0] < 0 else Parts(type(value), list(value) if is_dict else None, copies, holder)
 
     def _add(self, guard):
         key = (id(guard.holder), guard.name)
