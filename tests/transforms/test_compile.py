@@ -1,0 +1,311 @@
+"""compile: arguments and results of every kind, branches, paths, batches.  The oracle is the function itself, eager."""
+
+import collections
+import functools
+import gc
+import sys
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+from samples import same_bits
+
+import cybackprop as cb
+
+Pair = collections.namedtuple("Pair", "first second")
+F = np.random.default_rng(3)
+ROWS = F.normal(size=(4, 3)).astype("float32")
+
+
+def flat(tree):
+    """The leaves of a nest, with what holds them."""
+    if isinstance(tree, dict):
+        return [("dict", *tree), *(x for v in tree.values() for x in flat(v))]
+    if isinstance(tree, (list, tuple)):
+        return [type(tree), *(x for v in tree for x in flat(v))]
+    return [(np.asarray(tree).tobytes(), tree.shape, tree.dtype) if isinstance(tree, cb.Tensor) else tree]
+
+
+def agree(f, calls, programs):
+    """A compiled function gives what the function gives, call by call, and makes that many programs."""
+    compiled = cb.compile(f)
+    for args, kwargs in calls:
+        assert flat(compiled(*args, **kwargs)) == flat(f(*args, **kwargs))
+    assert len(compiled.programs) == programs
+    return compiled
+
+
+def draws(n, *shape, dtype="float32"):
+    return [F.normal(size=shape).astype(dtype) for _ in range(n)]
+
+
+# name: (function, what makes the arguments of a call of a number), one program for all of them
+ARGUMENTS = {
+    "arrays": (lambda x, y: cb.add(x, y), lambda i: (draws(2, 3), {})),
+    "tensors": (lambda x, y: x + y, lambda i: ([cb.tensor(a) for a in draws(2, 3)], {})),
+    "named": (lambda x, *, y: cb.sub(x, y), lambda i: (draws(1, 3), {"y": draws(1, 3)[0]})),
+    "in another order": (lambda x, y, z: cb.tensor(x) - y * 2 + z, lambda i: (draws(1, 3), dict(
+        zip("yz" if i % 2 else "zy", map(cb.tensor, draws(2, 3)), strict=True)))),
+    "a dict": (lambda d: cb.sub(d["a"], d["b"]), lambda i: ([dict(zip("ab", draws(2, 3), strict=True))], {})),
+    "a tuple": (lambda t: cb.sub(t[0], t[1]), lambda i: ([tuple(draws(2, 3))], {})),
+    "a named tuple": (lambda t: cb.sub(t.first, t.second), lambda i: ([Pair(*draws(2, 3))], {})),
+    "a nest": (lambda t: cb.sub(t[0]["x"][1], t[1].second[0]),
+               lambda i: ([[{"x": draws(2, 3)}, Pair(None, tuple(draws(1, 3)))]], {})),
+    "an empty nest": (lambda t, x: cb.tensor(x) * (1 + len(t)), lambda i: ([[], draws(1, 3)[0]], {})),
+    "a list of numbers": (lambda x: cb.tensor(x) * 2, lambda i: ([[1.5 * i, 2.0, -1.0]], {})),
+    "lists of numbers": (lambda x: cb.tensor(x) @ cb.tensor([1.0, 2.0]), lambda i: ([[[1.5 * i, 2.0], [3.0, 4.0]]], {})),
+    "one array twice": (lambda x, y: cb.tensor(x) - cb.tensor(y) * 2, lambda i: (2 * draws(1, 3), {})),
+    "one tensor twice": (lambda x, y: x - y * 2, lambda i: (2 * [cb.tensor(draws(1, 3)[0])], {})),
+    "in two dtypes": (lambda x: (cb.tensor(x, "float64") * 2, cb.tensor(x) * 2), lambda i: (draws(1, 3), {})),
+    "not all are used": (lambda x, y: cb.tensor(x) * 2, lambda i: (draws(2, 3), {})),
+    "a constant result": (lambda x: cb.ones(3) * 2, lambda i: (draws(1, 3), {})),
+    "an argument returned": (lambda x: x, lambda i: ([cb.tensor(draws(1, 3)[0])], {})),
+    "ten": (lambda *xs: functools.reduce(cb.sub, xs), lambda i: (draws(10, 3), {})),
+    "None and text": (lambda x, n, t: getattr(cb, t)(x) if n is None else x, lambda i: ([*draws(1, 3), None, "exp"], {})),
+    "a function": (lambda f, x: f(cb.tensor(x)), lambda i: ([cb.tanh, *draws(1, 3)], {})),
+    "a result twice": (lambda x: 2 * [cb.tensor(x) * 2], lambda i: (draws(1, 3), {})),
+    "results in a nest": (lambda x: {"a": cb.tensor(x) * 2, "b": Pair(cb.exp(x), [1, "two", (cb.sum(x),)])},
+                          lambda i: (draws(1, 3), {})),
+    "views as results": (lambda x: [cb.tensor(x).reshape(3, 1), cb.tensor(x), cb.exp(x).reshape(1, 3)],
+                         lambda i: (draws(1, 3), {})),
+    "no result": (lambda x: None, lambda i: (draws(1, 3), {})),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_arguments_and_results(name):
+    f, make = ARGUMENTS[name]
+    agree(f, [make(i) for i in range(4)], 1)
+
+
+@pytest.mark.parametrize("values", [(1.0, 2.0, 1.0), (0.0, -0.0), (1, True, 1.0), ("sum", "mean"), (None, 0),
+                                    (float("nan"), 0.0), (np.float32(1), np.float64(1)), ((1, 2), [1, 2]), (b"a", "a"),
+                                    ({"a": 1.0}, {"b": 1.0})], ids=repr)
+def test_a_number_counts_by_its_value(values):
+    def f(x, k):
+        if isinstance(k, (int, float, np.generic)):
+            return cb.tensor(x) * k, type(k).__name__
+        return cb.tensor(x) * 2, repr(k)
+
+    calls = [((ROWS, k), {}) for k in values for _ in range(3)]
+    compiled = cb.compile(f)
+    for args, _ in calls:
+        (a, kind), (b, wanted) = compiled(*args), f(*args)
+        assert same_bits(a, b) and kind == wanted
+    assert len(compiled.programs) == len({(type(v), repr(v)) for v in values})
+
+
+ARRAYS = {
+    "contiguous": lambda: F.normal(size=(4, 3)).astype("float32"),
+    "float64": lambda: F.normal(size=(4, 3)),
+    "strided": lambda: F.normal(size=(4, 6)).astype("float32")[:, ::2],
+    "reversed": lambda: F.normal(size=(4, 3)).astype("float32")[::-1],
+    "Fortran": lambda: np.asfortranarray(F.normal(size=(4, 3)).astype("float32")),
+    "big-endian": lambda: F.normal(size=(4, 3)).astype(">f4"),
+    "float16": lambda: F.normal(size=(4, 3)).astype("float16"),
+    "int32": lambda: F.integers(-5, 5, (4, 3)).astype("int32"),
+    "int64": lambda: F.integers(-5, 5, (4, 3)),
+    "uint8": lambda: F.integers(0, 5, (4, 3)).astype("uint8"),
+    "uint64": lambda: F.integers(0, 5, (4, 3)).astype("uint64"),
+    "bool": lambda: F.normal(size=(4, 3)) > 0,
+    "unaligned": lambda: np.frombuffer(b"x" + F.normal(size=(4, 3)).astype("float32").tobytes(), "float32", offset=1)
+    .reshape(4, 3),
+    "read-only": lambda: np.frombuffer(F.normal(size=(4, 3)).astype("float32").tobytes(), "float32").reshape(4, 3),
+    "broadcast": lambda: np.broadcast_to(F.normal(size=3).astype("float32"), (4, 3)),
+    "empty": lambda: np.zeros((0, 3), "float32"),
+    "no axes": lambda: np.array(F.normal(), "float32"),
+    "one": lambda: F.normal(size=(1, 1)).astype("float32"),
+    "nine axes": lambda: F.normal(size=9 * (1,)).astype("float32").reshape(8 * (1,)),
+    "a subclass": lambda: F.normal(size=(4, 3)).astype("float32").view(type("Sub", (np.ndarray,), {})),
+    "a record array": lambda: np.rec.array(F.normal(size=(4, 3)).astype("float32")),
+    "NaN": lambda: np.full((4, 3), np.nan, "float32"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_of_any_kind(name):
+    agree(lambda x: (cb.tensor(x) * 2, cb.tensor(x, "float64") + 1, cb.tensor(1.0) * (cb.tensor(x) != 0)
+                     .astype("float32")) if x.dtype != bool else ~cb.tensor(x), [((ARRAYS[name](),), {}) for _ in range(4)], 1)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_the_callers_array_is_not_kept_nor_shared(name):
+    compiled = cb.compile(lambda x: (cb.tensor(x), cb.tensor(x) * 1))
+    for _ in range(4):
+        x = ARRAYS[name]()
+        holder = weakref.ref(x)
+        before, refs = np.array(x), sys.getrefcount(x)
+        y = compiled(x)
+        assert sys.getrefcount(x) == refs and not any(np.shares_memory(x, t.numpy()) for t in y)
+        if x.flags.writeable:
+            x[...] = 0                   # what the caller does to it later does not matter
+        assert all(same_bits(t, cb.tensor(before)) for t in y)
+        del x
+        assert holder() is None
+
+
+def test_results_are_the_callers_own():
+    compiled = cb.compile(lambda x: cb.tensor(x) * 2)
+    results = [(x, compiled(x)) for x in draws(6, 3)]
+    assert all(same_bits(y, x * 2) for x, y in results)
+
+
+def test_a_result_may_be_the_next_argument():
+    def f(x):
+        return cb.tanh(x) * 1.5
+
+    compiled, a, b = cb.compile(f), cb.tensor(ROWS), cb.tensor(ROWS)
+    for _ in range(6):
+        a, b = compiled(a), f(b)
+        assert same_bits(a, b)
+
+
+# ---- branches
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_branch_leaves_nothing_of_a_refused_replay(where):
+    def make():
+        count, total = cb.State(0.0), cb.State([0.0, 0.0, 0.0])
+        w = cb.Parameter([1.0, 2.0, 3.0])
+
+        def f(x):
+            count.assign(count + 1)
+            if where == "after":
+                total.assign(total + x)
+            loss = cb.sum(w * x)
+            w.grad = None
+            loss.backward()
+            if (total if where == "after" else cb.tensor(x)).sum() > 1:
+                total.assign(total * 0.5)
+                w.assign(w - 0.1 * w.grad)
+                return loss * 2
+            total.assign(total - x)
+            return loss
+
+        return f, (count, total, w)
+
+    f, mine = make()
+    g, twins = make()
+    compiled = cb.compile(f)
+    taken = []
+    for sign in (1, 1, 1, -1, 1, -1, -1, -1, 1, -1, 1):
+        x = cb.tensor(np.abs(ROWS[0]) * sign * 2)
+        assert same_bits(compiled(x).detach(), g(x).detach())
+        assert all(same_bits(a, b) for a, b in zip(mine, twins, strict=True))
+        assert same_bits(mine[2].grad, twins[2].grad)
+        taken.append(len(compiled.programs))
+    assert taken[-1] == 2 and [p.calls > 3 for p in compiled.programs] == [True, True]
+
+
+def test_a_branch_that_depends_on_what_was_just_written():
+    def make():
+        level = cb.State(0.0)
+
+        def f(x):
+            level.assign(level + cb.sum(x))
+            if level > 2:
+                level.assign(level * 0)
+                return x * 10
+            return x * 1
+
+        return f, level
+
+    (f, mine), (g, twin) = make(), make()
+    compiled = cb.compile(f)
+    for _ in range(12):
+        x = cb.tensor([0.5, 0.3])
+        assert same_bits(compiled(x), g(x)) and same_bits(mine, twin)
+    assert len(compiled.programs) == 2
+
+
+def test_more_than_eight_paths_run_eagerly():
+    calls = cb.State(0.0)
+
+    def f(x, k):
+        calls.assign(calls + 1)
+        for i in range(k):
+            if x > i:
+                continue
+            return x * i
+        return x - 100
+
+    compiled = cb.compile(f)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for n in [*range(12), *range(12)]:
+            assert compiled(cb.tensor(n - 0.5), 20).item() == (n - 0.5) * n
+    assert [w.category for w in seen] == [RuntimeWarning] and "f has 8 programs" in str(seen[0].message)
+    assert len(compiled.programs) == 8 and calls.item() == 24
+
+
+def test_each_batch_size_is_recorded_once():
+    seen = []
+
+    def f(x):
+        seen.append(x.shape)
+        return cb.tensor(x) * 2
+
+    compiled = cb.compile(f)
+    for _ in range(5):
+        for batch in (8, 8, 8, 3):       # the last batch of an epoch is ragged
+            x = F.normal(size=(batch, 2)).astype("float32")
+            assert same_bits(compiled(x), x * 2)
+    assert sorted(p.calls for p in compiled.programs) == [5, 15]
+    assert collections.Counter(seen) == {(8, 2): 2, (3, 2): 2}           # recorded and audited
+
+
+# ---- arrays outside
+
+def test_arrays_outside_are_read_anew():
+    holder = {"array": ROWS.copy(), "tensor": cb.tensor(ROWS), "list": [ROWS.copy(), cb.tensor(ROWS)]}
+
+    def f(x):
+        y = cb.tensor(x) * holder["array"] + holder["tensor"]
+        for part in holder["list"]:
+            y = y * part
+        return y
+
+    compiled = cb.compile(f)
+    for i in range(8):
+        if i > 2:
+            holder["array"][0] = i       # in place
+            holder["list"][0][1] = i
+        if i > 4:
+            holder["array"], holder["tensor"] = draws(1, 4, 3)[0], cb.tensor(draws(1, 4, 3)[0])
+            holder["list"] = [draws(1, 4, 3)[0], cb.tensor(draws(1, 4, 3)[0])]
+        assert same_bits(compiled(ROWS), f(ROWS))
+    assert len(compiled.programs) == 1
+
+
+def test_an_array_outside_of_another_shape_is_another_program():
+    holder = [np.ones(3, "float32")]
+    compiled = cb.compile(lambda x: cb.tensor(x) * holder[0])
+    for other in (np.ones(3, "float32"), np.ones((4, 1), "float32"), np.ones(3), np.ones(3, "float32")):
+        for _ in range(3):
+            holder[0] = other * 3
+            assert same_bits(compiled(ROWS), cb.tensor(ROWS) * holder[0])
+    assert len(compiled.programs) == 3
+
+
+def test_an_array_that_numpy_reads_is_another_program_when_it_is_replaced():
+    holder = {"scale": np.array([1.0, 2.0])}
+    compiled = cb.compile(lambda x: cb.tensor(x) * float(holder["scale"].sum()))
+    for scale in ([1.0, 2.0], [3.0, 4.0]):
+        holder["scale"] = np.array(scale)
+        for _ in range(3):
+            assert same_bits(compiled(ROWS), cb.tensor(ROWS) * sum(scale))
+
+
+def test_a_program_outlives_what_it_was_recorded_with():
+    def make():
+        w = cb.Parameter([2.0])
+        return cb.compile(lambda x: w * x)
+
+    compiled = make()
+    x = cb.tensor([3.0])
+    assert [compiled(x).item() for _ in range(4)] == 4 * [6.0]
+    gone = weakref.ref(compiled)
+    del compiled
+    gc.collect()
+    assert gone() is None
