@@ -179,7 +179,9 @@ def along(root, steps, names, given, cells, is_module):
         return                           # a builtin, or a local variable
     label = name
     for step, key in steps:
-        if isinstance(value, (Tensor, np.ndarray, *NUMBERS)) or in_library(getattr(value, "__name__", None)):
+        if isinstance(value, (Tensor, np.ndarray, *NUMBERS)):
+            return
+        if isinstance(value, types.ModuleType) and in_library(value.__name__):
             return
         label += f".{key}" if step == "attr" else f"[{key!r}]"
         holder, where = attribute_holder(value, key) if step == "attr" else (value, "item")
@@ -233,7 +235,7 @@ class Findings:
             values = [function.func, *function.args, *function.keywords.values()]
         elif isinstance(function, types.MethodType):
             values = [function.__self__]
-        label = f"an argument of {getattr(function, '__name__', 'partial')}"
+        label = f"an argument of {function.__name__ if isinstance(function, types.FunctionType) else 'partial'}"
         for value in values:
             self._known[id(value)] = value
             self._brought(value)
