@@ -108,6 +108,8 @@ RUN(put_add)
 RUN(one_hot)
 {
     QUIET;
+    for (ptrdiff_t i = 0; i < in[0]->size; i++)
+        if (((const int64_t *)in[0]->data)[i] < 0 || ((const int64_t *)in[0]->data)[i] >= op->a[0]) return CBP_OUT_OF_RANGE;
     if (out[0]->dtype == CBP_F32) cbp_one_hot_f32(in[0]->size, (ptrdiff_t)op->a[0], in[0]->data, out[0]->data);
     else cbp_one_hot_f64(in[0]->size, (ptrdiff_t)op->a[0], in[0]->data, out[0]->data);
     return CBP_OK;

@@ -86,7 +86,7 @@ cbp_program *cbp_program_clone(const cbp_program *p)
 
 int cbp_can_refuse(const cbp_op *op)
 {
-    return op->kind == CBP_OP_guard || op->kind == CBP_OP_check_index || op->kind == CBP_OP_ce;
+    return op->kind == CBP_OP_guard || op->kind == CBP_OP_check_index || op->kind == CBP_OP_one_hot || op->kind == CBP_OP_ce;
 }
 
 /* ---- frames ---- */

@@ -176,16 +176,26 @@ def raw_put_add(Tensor g, Tensor index, tuple shape):
 
 
 def raw_one_hot(Tensor index, Py_ssize_t classes, dtype):
-    """Rows of 0 with a 1 at checked indices."""
+    """Rows of 0 with a 1 at indices in [0, classes); IndexError names the first other one."""
     cdef cbp_op op
+    cdef cbp_array *inputs[1]
+    cdef cbp_array *outputs[1]
+    cdef Py_ssize_t i
+    cdef int64_t k
     clear(&op, CBP_OP_one_hot)
     op.dtype = dtype_code(dtype)
-    op.a[0] = classes
+    op.a[0] = max(classes, 0)
     if index.a.ndim > 7:
         raise ShapeError("one_hot: the result would have more than 8 axes")
     if op.dtype > CBP_F64:
         raise DTypeError(f"one_hot makes float32 or float64, not {DTYPES[op.dtype]}")
-    return wrap(run_one(&op, index.a))
+    inputs[0], outputs[0] = index.a, wanted()
+    if run_op(&op, inputs, 1, outputs) != CBP_OK:
+        for i in range(index.a.size):
+            k = (<int64_t *>index.a.data)[i]
+            if not 0 <= k < classes:
+                raise IndexError(f"one_hot: index {k} is outside [0, {classes})")
+    return wrap(outputs[0])
 
 
 def raw_count(Tensor index, int64_t ignore, dtype):

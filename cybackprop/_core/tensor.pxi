@@ -133,6 +133,12 @@ cdef class Tensor:
         """The values as a read-only NumPy array over the same memory."""
         return np.asarray(self)
 
+    def __array__(self, dtype=None, copy=None):
+        """What NumPy asks for where it does not get the memory itself: while recording."""
+        refuse_value("numpy")
+        values = np.asarray(memoryview(self), dtype)
+        return values.copy() if copy else values
+
     def item(self):
         """The value of a tensor with one element, as a Python number."""
         refuse_value("item")
