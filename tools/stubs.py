@@ -249,7 +249,8 @@ def cython_parameters(text, known):
 
 DEFINITION = re.compile(r'^(?P<indent>(?:    )?)def (?P<name>\w+)\((?P<args>.*?)\):(?P<rest>[^\n]*)'
                         r'(?:\n\s*"""(?P<doc>.*?)""")?', re.M | re.S)
-HIDDEN = {"__dealloc__", "__getbuffer__", "__releasebuffer__", "__reduce__", "__copy__", "__deepcopy__", "__get__"}
+HIDDEN = {"__array__", "__dealloc__", "__getbuffer__", "__releasebuffer__", "__reduce__", "__copy__", "__deepcopy__",
+          "__get__"}
 
 
 def members(body, owner, class_doc=""):

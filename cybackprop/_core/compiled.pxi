@@ -232,8 +232,9 @@ cdef class Compiled:
     """
     cdef readonly object function
     cdef readonly list programs
-    cdef object slow                     # (compiled, spec, leaves, args, kwargs, None) -> result
-                                         # with a program: -> the run that has checked it, or None if it refuses
+    # (compiled, spec, leaves, args, kwargs, None) -> result
+    # with a program: -> the run that has checked it, or None if it refuses
+    cdef object slow
     cdef object unpack                   # (args, kwargs) -> spec, leaves
     cdef readonly Py_ssize_t audit_every
     cdef public object state             # what `slow` wants to remember

@@ -364,6 +364,10 @@ class Guard:
     def __init__(self, holder: Any, name: Any, expected: Any, how: str, label: str, place: Any) -> None: ...
 
 @final
+class Parts:
+    def __init__(self, kind: Any, keys: Any, parts: Any, holder: Any = None) -> None: ...
+
+@final
 class Key:
     @property
     def spec(self) -> Any: ...

@@ -62,7 +62,8 @@ ARGUMENTS = {
     "a constant result": (lambda x: cb.ones(3) * 2, lambda i: (draws(1, 3), {})),
     "an argument returned": (lambda x: x, lambda i: ([cb.tensor(draws(1, 3)[0])], {})),
     "ten": (lambda *xs: functools.reduce(cb.sub, xs), lambda i: (draws(10, 3), {})),
-    "None and text": (lambda x, n, t: getattr(cb, t)(x) if n is None else x, lambda i: ([*draws(1, 3), None, "exp"], {})),
+    "None and text": (lambda x, n, t: getattr(cb, t)(x) if n is None else x,
+                      lambda i: ([*draws(1, 3), None, "exp"], {})),
     "a function": (lambda f, x: f(cb.tensor(x)), lambda i: ([cb.tanh, *draws(1, 3)], {})),
     "a result twice": (lambda x: 2 * [cb.tensor(x) * 2], lambda i: (draws(1, 3), {})),
     "results in a nest": (lambda x: {"a": cb.tensor(x) * 2, "b": Pair(cb.exp(x), [1, "two", (cb.sum(x),)])},
@@ -80,8 +81,10 @@ def test_arguments_and_results(name):
 
 
 @pytest.mark.parametrize("values", [(1.0, 2.0, 1.0), (0.0, -0.0), (1, True, 1.0), ("sum", "mean"), (None, 0),
-                                    (float("nan"), 0.0), (np.float32(1), np.float64(1)), ((1, 12), [1, 12]), (b"a", "a"),
-                                    ((2, 6), (4, 3), (2, 6)), ([1.5], [2.5]), ({"a": 1.0}, {"b": 1.0})], ids=repr)
+                                    (float("nan"), 0.0), (np.float32(1), np.float64(1)), ((1, 12), [1, 12]),
+                                    (b"a", "a"),
+                                    ((2, 6), (4, 3), (2, 6)), ([1.5], [2.5]), ({"a": 1.0}, {"b": 1.0})],
+                         ids=repr)
 def test_a_number_counts_by_its_value(values):
     def f(x, k):
         if isinstance(k, (int, float, np.generic)):
@@ -127,7 +130,9 @@ ARRAYS = {
 def test_arrays_of_any_kind(name):
     def f(x):
         parts = [cb.tensor(x, "float32") * 2, cb.tensor(x, "float64") + 1]
-        return parts if x.dtype == "uint64" else [*parts, cb.tensor(x), cb.ones((3,)) * x if x.dtype.kind == "f" else None]
+        if x.dtype == "uint64":
+            return parts
+        return [*parts, cb.tensor(x), cb.ones((3,)) * x if x.dtype.kind == "f" else None]
 
     agree(f, [((ARRAYS[name](),), {}) for _ in range(4)], 1)
 
