@@ -37,9 +37,17 @@ def _sections(facts):
 
 def _row(program, i, what, ins, outs, line):
     values = [engine.program_value(program, v) for v in outs if v is not None]
-    return [str(i), what, ", ".join(_shown(program, v) for v in ins if v is not None),
-            ", ".join(_shown(program, v) for v in outs if v is not None), f"{sum(v[3] for v in values):,}",
+    return [str(i), what, _list(program, ins), _list(program, outs), f"{sum(v[3] for v in values):,}",
             ", ".join(f"{v[4]:,}" for v in values if v[4] is not None), line]
+
+
+def _list(program, values):
+    """Operands, separated by commas; many of one place are counted, as the moments of an optimizer."""
+    shown = [_shown(program, v) for v in values if v is not None]
+    if len(shown) <= 6:
+        return ", ".join(shown)
+    places = [text.split()[0] if text.startswith("%") else text.rsplit(" ", 1)[0].split(" ")[0] for text in shown]
+    return ", ".join(f"{n} x {place}" if (n := places.count(place)) > 1 else place for place in dict.fromkeys(places))
 
 
 def _shown(program, v):
