@@ -189,12 +189,16 @@ cdef class Key:
 
     cdef bint holds(self):
         """The part that does not lie in the arguments."""
+        for t, none in self.grads:
+            if ((<Tensor>t).grad_ is None) != none:
+                return False
+        return self.stands()
+
+    cdef bint stands(self):
+        """The part that lies outside."""
         cdef Guard g
         for g in self.guards:
             if not g.holds():
-                return False
-        for t, none in self.grads:
-            if ((<Tensor>t).grad_ is None) != none:
                 return False
         if self.structure != structure:
             if not self.facts():

@@ -17,15 +17,19 @@ cdef class Derivative:
         Of the record, in tensor operations: they run the function again.
     states : list of State
         What the function writes: a rule that runs it again puts them back first.
+    error : str or None
+        What every sweep raises: the function changes something that its own history has kept.
     """
     cdef readonly list outputs, sources, states
+    cdef readonly str error
     cdef list cotangents, values, inputs
+    cdef list swept                      # places in Program.states of those that the sweep reads
     cdef Row row, part
     cdef object rules
 
-    def __init__(self, outputs, sources, cotangents, rules, states):
+    def __init__(self, outputs, sources, cotangents, rules, states, error=None):
         self.outputs, self.sources, self.cotangents, self.states = outputs, sources, cotangents, states
-        self.inputs, self.values = [], []
+        self.inputs, self.values, self.error = [], [], error
         self.row = ProgramRow("compiled", rules)
         self.part = PartRow("part of compiled", part_rules)
 
@@ -40,6 +44,8 @@ cdef class Derivative:
         cdef Tensor t
         cdef Py_ssize_t total = 0, i
         run.program, run.frame, run.leaves, run.copies, run.entry = program, frame, leaves, copies, entry
+        if self.swept is None:
+            self.swept = swept_states(program)
         run.made = [wrap(cbp_array_hold((<Tensor>x).a)) for x in made]       # the tensors themselves will hold the run
         run.take_versions()
         for i in self.outputs:
@@ -91,26 +97,50 @@ cdef class Run:
 
     cdef int take_versions(self) except -1:
         """States that the sweep reads must be what they were."""
-        cdef cbp_program *p = self.program.p
-        cdef int32_t i, k, v
-        self.versions = []
-        for i in range(p.forward, p.n_instrs):
-            for k in range(p.instrs[i].n_in):
-                v = cbp_in(p, &p.instrs[i])[k]
-                if v >= 0 and p.values[cbp_root(p, v)].place == CBP_STATE:
-                    v = cbp_root(p, v)
-                    self.versions.append((v, cbp_array_version(p.values[v].held)))
+        cdef int k
+        self.versions = [cbp_array_version(self.program.states[k]) for k in range(self.program.n_states)]
         return 0
 
-    def check(self):
-        """Raise TapeError if a state that the sweep reads has been written since."""
+    def check(self, bint again=False):
+        """Raise TapeError if the sweep is impossible: something that it reads has changed since.
+
+        again: the function shall run again, so nothing that it reads may have changed.
+        """
+        cdef Program program = self.program
         cdef cbp_array *a
-        for v, version in self.versions:
-            a = self.program.p.values[<int32_t>v].held
-            if cbp_array_version(a) != version:
-                raise TapeError(f"compiled: a state of shape {array_shape(a)} was read at version {version}, but it "
-                                f"is at version {cbp_array_version(a)} now{last_write(a)}; call backward before it "
+        cdef int k, i
+        if program.derivative.error is not None:
+            raise TapeError(program.derivative.error)
+        for k in range(program.n_written, program.n_states) if again else program.derivative.swept:
+            a = program.states[k]
+            if cbp_array_version(a) != self.versions[k]:
+                raise TapeError(f"compiled: a state of shape {array_shape(a)} was read at version {self.versions[k]}, but "
+                                f"it is at version {cbp_array_version(a)} now{last_write(a)}; call backward before it "
                                 "changes")
+        if not again:
+            return
+        if not program.key.stands():
+            raise TapeError("compiled: a number, a mode or an object that the function reads outside has changed since; "
+                            "take second derivatives before it changes")
+        for i in range(program.n_inputs):
+            if program.inputs[i].kind == FROM_PATH:
+                now = (<Guard>program.others[i]).current()
+                if not same_bits((<Tensor>self.copies[i]).a, host_tensor(now, program.inputs[i].dtype).a):
+                    raise TapeError(f"compiled: {(<Guard>program.others[i]).label} has changed since; take second "
+                                    "derivatives before it changes")
+
+
+cdef list swept_states(Program program):
+    """Places in program.states of those that its sweep reads."""
+    cdef cbp_program *p = program.p
+    cdef int32_t i, k, v
+    places, found = {<size_t>program.states[k]: k for k in range(program.n_states)}, {}
+    for i in range(p.forward, p.n_instrs):
+        for k in range(p.instrs[i].n_in):
+            v = cbp_in(p, &p.instrs[i])[k]
+            if v >= 0 and p.values[cbp_root(p, v)].place == CBP_STATE:
+                found[places[<size_t>p.values[cbp_root(p, v)].held]] = None
+    return list(found)
 
 
 @cython.final

@@ -151,6 +151,8 @@ cdef class Program:
         cdef bint linked = False
         cdef list made = frame.made
         try:
+            if self.derivative is not None:
+                leaves = own_arrays(leaves, views)
             copies = self.bind(frame, leaves, views)
             self.bind_outputs(frame, made)
             entry = None if self.derivative is None else self.derivative.entry()
@@ -178,26 +180,32 @@ cdef class Program:
             made[i] = None
 
     cdef object bind(self, Frame frame, object leaves, call_view *views, dict grads=None):
-        """Point the inputs at the caller's memory; returns the copies where that can't be read in place.
+        """Point the inputs at the caller's memory; returns the copies where that can't be read in place, by input.
 
         grads: those from before an eager run, which has left others.
         """
         cdef int i
         cdef program_input *x
         cdef Tensor t
-        cdef list copies = None
+        cdef dict copies = None
         for i in range(self.n_inputs):
             x = &self.inputs[i]
             if x.kind == FROM_ARRAY and self.derivative is None and readable(&views[x.leaf], x.dtype):
                 cbp_frame_array(frame.f, x.value).data = views[x.leaf].view.buf
                 continue
+            if x.kind == FROM_ARRAY and views[x.leaf].held and self.derivative is not None:
+                if leaves[x.leaf].dtype == DTYPES[x.dtype]:      # a copy, see `own_arrays`
+                    cbp_frame_array(frame.f, x.value).data = memory_of(leaves[x.leaf])
+                    continue
             if x.kind == FROM_TENSOR:
                 t = <Tensor>leaves[x.leaf]
             elif x.kind == FROM_GRAD:
                 t = (<Tensor>self.others[i]).grad_ if grads is None else <Tensor>grads[id(self.others[i])]
             else:
                 t = host_tensor(leaves[x.leaf] if x.kind == FROM_ARRAY else (<Guard>self.others[i]).current(), x.dtype)
-                copies = [t] if copies is None else copies + [t]
+                if copies is None:
+                    copies = {}
+                copies[i] = t
             cbp_frame_array(frame.f, x.value).data = t.a.data
         return copies
 
@@ -314,6 +322,20 @@ def plant_fault(int kind):
     """For tests of audits: programs made from now on have a fault of that kind (program.h), 0: none."""
     global cbp_plant_fault
     cbp_plant_fault = kind
+
+
+cdef list own_arrays(object leaves, call_view *views):
+    """The arguments with copies of the arrays: a run that may be swept later keeps what it has read."""
+    cdef Py_ssize_t i
+    return [leaves[i].copy() if views[i].held else leaves[i] for i in range(len(leaves))]
+
+
+cdef void *memory_of(object arr) except? NULL:
+    """Where the elements of an array lie that is contiguous and outlives the pointer."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(arr, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    return view.buf
 
 
 cdef Tensor host_tensor(object data, int code):

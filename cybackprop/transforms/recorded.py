@@ -79,14 +79,19 @@ class Recorded:
         sources = [known[r] if r in known else engine.owner_of(r) for r in edge]
         if not sources or any(s is None for s in sources):
             return None
-        cotangents = self.recorder.sweep([self.tensors[k] for k in outputs], list(edge))
+        cotangents, error = len(sources) * [None], None
+        try:
+            cotangents = self.recorder.sweep([self.tensors[k] for k in outputs], list(edge))
+        except TapeError as refusal:     # as eagerly: the history is there, but can't be swept
+            error = str(refusal)
         function, spec = self.function, self.spec
 
         def again(values):
             args, kwargs = pack(spec, values)
             return results(function(*args, **kwargs))[0]
 
-        return Derivative(outputs, sources, cotangents, rules(again, outputs), self.recorder.written_states())
+        return Derivative(outputs, sources, cotangents, rules(again, outputs), self.recorder.written_states(),
+                          error)
 
 
 # ---- modules

@@ -16,6 +16,7 @@ from cybackprop.transforms.walks import climb
 def _again(record, function, outputs):
     """The results of another run, linked to what the first was linked to; states are what they were then."""
     run = record.saved
+    run.check(again=True)
     with contextlib.ExitStack() as undo:
         for state, value in zip(run.states, run.entry, strict=True):
             undo.callback(state.assign, engine.tensor(state))
