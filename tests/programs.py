@@ -65,7 +65,8 @@ class Step:
 class Maker:
     """Grows a list of steps by running each as it is chosen, so that only steps that fit are kept."""
 
-    def __init__(self, seed, dtype, batch):
+    def __init__(self, seed, dtype, batch, kinds):
+        self.kinds = kinds
         self.pick, self.dtype, self.steps = random.Random(seed), dtype, []
         self.world = World(seed, dtype)
         self.values = start(self.world, arguments(seed, batch, dtype))
@@ -90,7 +91,7 @@ class Maker:
 
     def grow(self):
         """One step of any kind."""
-        self.pick.choice(KINDS)(self)
+        self.pick.choice(self.kinds)(self)
 
 
 def unary(m):
@@ -222,6 +223,9 @@ KINDS = (3 * [unary] + 3 * [binary] + [number, select, mask] + 3 * [layer] + [pr
     along, entropy, pieces, rows, joined, turned, flat, holes, noise, read, forget, detached] + 2 * [assign, backward])
 
 
+PURE = [kind for kind in KINDS if kind not in (assign, read, backward, forget)]
+
+
 def start(world, args):
     """The values that every function begins with: 3 are the labels."""
     a, b, c, labels = args
@@ -247,15 +251,28 @@ def function_of(steps, results, world):
     return function
 
 
-def make(seed):
+def forward_of(steps, results, world):
+    """The steps as a function whose results have a history."""
+
+    def function(a, b, c, labels):
+        values = start(world, (a, b, c, labels))
+        for step in steps:
+            values.append(step.run([values[i] for i in step.of], world))
+        return [values[i] for i in results]
+
+    return function
+
+
+def make(seed, kinds=KINDS):
     """(dtype, batch, steps, results) of a random function."""
     pick = random.Random(~seed)
     dtype, batch, length = pick.choice(("float32", "float64")), pick.choice(BATCHES), pick.randint(5, 40)
-    m = Maker(seed, dtype, batch)
+    m = Maker(seed, dtype, batch, kinds)
     first = len(m.values)
     for _ in range(10 * length):
         if len(m.steps) < length:
             m.grow()
-    assign(m)
+    if assign in kinds:
+        assign(m)
     good = [i for i in range(first, len(m.values)) if m.values[i].size and m.values[i].dtype == m.dtype]
     return dtype, batch, m.steps, sorted({good[-1], *(pick.choice(good) for _ in range(3))})
