@@ -114,14 +114,14 @@ cdef class Run:
         for k in range(program.n_written, program.n_states) if again else program.derivative.swept:
             a = program.states[k]
             if cbp_array_version(a) != self.versions[k]:
-                raise TapeError(f"compiled: a state of shape {array_shape(a)} was read at version {self.versions[k]}, but "
-                                f"it is at version {cbp_array_version(a)} now{last_write(a)}; call backward before it "
-                                "changes")
+                raise TapeError(f"compiled: a state of shape {array_shape(a)} was read at version {self.versions[k]}, "
+                                f"but it is at version {cbp_array_version(a)} now{last_write(a)}; call backward before "
+                                "it changes")
         if not again:
             return
         if not program.key.stands():
-            raise TapeError("compiled: a number, a mode or an object that the function reads outside has changed since; "
-                            "take second derivatives before it changes")
+            raise TapeError("compiled: a number, a mode or an object that the function reads outside has changed "
+                            "since; take second derivatives before it changes")
         for i in range(program.n_inputs):
             if program.inputs[i].kind == FROM_PATH:
                 now = (<Guard>program.others[i]).current()

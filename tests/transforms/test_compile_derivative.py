@@ -172,14 +172,13 @@ def test_first_derivatives(way):
 @pytest.mark.parametrize("inner, outer", list(itertools.product(WAYS, WAYS)))
 def test_second_derivatives(inner, outer):
     compiled, _, g, _ = pair()
+    def twice(f, v):
+        first = WAYS[inner](scalar(f), v)
+        return WAYS[outer](lambda x, c: cb.sum(first(x, c) * v), v)
+
     for _ in range(2):
         (x, c), v = points(leaf=False), F.normal(size=(2, 3))
-
-        def twice(f, v=v):
-            first = WAYS[inner](scalar(f), v)
-            return WAYS[outer](lambda x, c: cb.sum(first(x, c) * v), v)
-
-        np.testing.assert_allclose(twice(compiled)(x, c), twice(g)(x, c).numpy(), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(twice(compiled, v)(x, c), twice(g, v)(x, c).numpy(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("inner, outer", list(itertools.product(WAYS, WAYS)))
