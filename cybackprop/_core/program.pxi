@@ -166,7 +166,7 @@ cdef class Program:
             if self.derivative is not None:
                 self.derivative.link(self, frame, leaves, copies, made, entry)
                 linked = True
-            result = made[0] if self.single else self.result(made[:self.n_results])
+            result = made[0] if self.single else self.result(made[:self.n_results], leaves)
         finally:
             self.forget(made)
             if not linked:

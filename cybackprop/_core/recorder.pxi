@@ -273,16 +273,29 @@ cdef class Recorder:
         v = self.ids.get(<size_t>t.a)
         return v is not None and self.p.values[<int32_t>v].place == CBP_TEMP
 
-    def survivors(self, wanted):
-        """Lines of the values that somebody outside still holds, apart from the tensors in `wanted`."""
+    def survivors(self, wanted, records):
+        """Lines of the values that somebody outside still holds, apart from the tensors in `wanted` and their records."""
         cdef Py_ssize_t i
+        cdef int k
         cdef int64_t more
         cdef cbp_array *a
+        cdef Record r
         expected, views = {}, {<size_t>self.held[i]: None for i in range(self.n_held)}
-        for t in wanted:
+        tensors, holders = {id(t): t for t in wanted}, []
+        for r in records:
+            holders += tensors_in((r.saved, r.attrs))
+            for k in range(-1, r.n):
+                a = r.out if k < 0 else r.kept[k]
+                if a != NULL:
+                    views[<size_t>a] = None
+                    expected[<size_t>a] = expected.get(<size_t>a, 0) + 1
+        for t in [*wanted, *{id(t): t for t in holders if id(t) not in tensors}.values()]:
             a = (<Tensor>t).a
+            views[<size_t>a] = None
             expected[<size_t>a] = expected.get(<size_t>a, 0) + 1
-            while a.is_view:             # nobody may have read a view that is returned
+        for at in list(views):           # nobody may have read a view that is returned
+            a = <cbp_array *><size_t>at
+            while a.is_view:
                 views[<size_t>a] = None
                 a = a.base
         for at in views:
@@ -341,6 +354,14 @@ cdef class Recorder:
         if cbp_recorder == <PyObject *>self:
             cbp_recorder = NULL
             n_recording -= 1
+
+
+cdef list tensors_in(tree):
+    """The tensors in a nest."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    return [t for part in parts for t in tensors_in(part)]
 
 
 cdef cbp_array *root_of(cbp_array *a) noexcept:

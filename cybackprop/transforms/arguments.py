@@ -49,16 +49,23 @@ def rebuilt(kind, parts):
     return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
 
 
-def results(tree):
-    """The tensors of a nest, and a function that makes the nest of others; what is no tensor stays as it was."""
-    tensors = []
+def results(tree, leaves, mark):
+    """The tensors of a nest, and a function (others, leaves) that makes the nest of others.
+
+    A result that is an argument is that argument in later calls too.  What is no tensor stays as it was, and so do
+    tensors from outside with a history: records up to number mark.
+    """
+    tensors, arguments = [], {id(x): k for k, x in enumerate(leaves) if isinstance(x, Tensor)}
 
     def take(node):
         if isinstance(node, dict):
             return ("dict", list(node), [take(v) for v in node.values()])
         if isinstance(node, (list, tuple)):
             return (type(node), None, [take(v) for v in node])
-        if isinstance(node, Tensor) and not hasattr(node, "assign"):
+        if id(node) in arguments:
+            return ("argument", arguments[id(node)], None)
+        made = isinstance(node, Tensor) and (node.record is None or node.record.number > mark)
+        if made and not hasattr(node, "assign"):
             tensors.append(node)
             return ("tensor", len(tensors) - 1, None)
         if isinstance(node, (np.ndarray, np.generic)):
@@ -66,12 +73,12 @@ def results(tree):
                             "start with cb.tensor(x), so that it is made of tensors")
         return ("other", node, None)
 
-    def make(spec, new):
+    def make(spec, new, leaves):
         kind, what, children = spec
         if children is None:
-            return new[what] if kind == "tensor" else what
-        parts = [make(c, new) for c in children]
+            return new[what] if kind == "tensor" else leaves[what] if kind == "argument" else what
+        parts = [make(c, new, leaves) for c in children]
         return dict(zip(what, parts, strict=True)) if kind == "dict" else rebuilt(kind, parts)
 
     spec = take(tree)
-    return tensors, (lambda new: make(spec, new))
+    return tensors, (lambda new, leaves: make(spec, new, leaves))

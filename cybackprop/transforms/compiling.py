@@ -3,7 +3,7 @@
 import functools
 import warnings
 
-from cybackprop._core.engine import Compiled, Key, Tensor, build_program, leaf_fact
+from cybackprop._core.engine import Compiled, Key, build_program, leaf_fact
 from cybackprop.errors import AuditError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
@@ -82,7 +82,7 @@ def _slow(compiled, spec, leaves, args, kwargs, program):
     facts = [leaf_fact(x) for x in leaves]
     run = record()
     program = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative())
-    program.single, program.result = isinstance(run.result, Tensor), run.make
+    program.single, program.result = len(run.tensors) == 1 and run.tensors[0] is run.result, run.make
     program.key = Key(spec, facts, run.guards, run.facts(), run.grads)
     program.calls = 1
     compiled.programs.insert(0, program)

@@ -32,21 +32,21 @@ class Recorded:
                 self.result = function(*args, **kwargs)
         finally:
             self.recorder.stop()
-        self.tensors, self.make = results(self.result)
+        self.tensors, self.make = results(self.result, leaves, self._mark)
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
-        if not any(map(engine.can_be_swept, self.tensors)):       # else their history holds what it needs
-            self._refuse_survivors()
+        self._refuse_survivors()
         self._findings = Findings(self._watcher, is_module, leaves, function, self.recorder.constant_of)
         # constant values that are arrays outside, and how to find those again
         self.paths = {v: guard for guard, thing in self._findings.arrays for v in self.recorder.constant_of(thing)}
 
     def _refuse_survivors(self):
         wanted = [*self.tensors, *(g for _, g in self.effects if g is not None)]
-        left = self.recorder.survivors(wanted)
+        history = engine.reachable([t.record for t in wanted], self._mark)
+        left = self.recorder.survivors(wanted, history)
         if left:
             gc.collect()
-            left = self.recorder.survivors(wanted)
+            left = self.recorder.survivors(wanted, history)
         if left:
             raise TapeError("compile: a tensor made while recording is kept outside: " + "; ".join(left[:3])
                             + "; later runs would not change it.  Return it, or assign it to a cybackprop.State")
@@ -68,17 +68,24 @@ class Recorded:
     def derivative(self):
         """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
         outputs = [k for k, t in enumerate(self.tensors) if engine.can_be_swept(t)]
-        if not outputs or len({self.tensors[k].dtype for k in outputs}) > 1:
-            return None
-        edge = {}                        # records where the sweep ends: older ones, and leaves
+        if len({self.tensors[k].dtype for k in outputs}) > 1:
+            raise TapeError("compile: results of two dtypes take a gradient, which one record can't; return one dtype "
+                            "(astype), or detach some")
+        edge = {}                        # records where the sweep ends: older ones; leaves made inside are nobody's
         for r in engine.reachable([self.tensors[k].record for k in outputs], self._mark):
             for i in r.inputs:
-                if i is not None and (i.number <= self._mark or i.is_leaf):
+                if i is not None and (i.number <= self._mark or hasattr(engine.owner_of(i), "assign")):
                     edge[i] = None
-        known = {x.record: k for k, x in enumerate(self.leaves) if isinstance(x, Tensor) and x.record is not None}
-        sources = [known[r] if r in known else engine.owner_of(r) for r in edge]
-        if not sources or any(s is None for s in sources):
-            return None
+        known = {t.record: t for t in self._findings.tensors}
+        known |= {x.record: k for k, x in enumerate(self.leaves) if isinstance(x, Tensor)}
+        sources = {r: known[r] if r in known else engine.owner_of(r) for r in edge}
+        if not sources:
+            return None                  # all leaves were made inside
+        for r, source in sources.items():
+            if source is None:
+                raise TapeError(f"compile: a result depends on a tensor outside with a history ({r.op}, record "
+                                f"{r.number}) that later runs would not find; pass it as an argument")
+        sources = list(sources.values())
         cotangents, error = len(sources) * [None], None
         try:
             cotangents = self.recorder.sweep([self.tensors[k] for k in outputs], list(edge))
@@ -88,7 +95,8 @@ class Recorded:
 
         def again(values):
             args, kwargs = pack(spec, values)
-            return results(function(*args, **kwargs))[0]
+            mark = engine.last_number()
+            return results(function(*args, **kwargs), values, mark)[0]
 
         return Derivative(outputs, sources, cotangents, rules(again, outputs), self.recorder.written_states(),
                           error)
