@@ -15,6 +15,7 @@ from cybackprop._core import engine
 
 X = np.array([1.0, -2.0, 3.0], "float32")
 KEPT = []
+WEIGHT = cb.Parameter([1.0, 2.0, 3.0])
 HERE = re.escape(__file__)
 
 
@@ -66,6 +67,8 @@ REFUSED = {
     "kept in a closure": (keep_in_closure(), "kept outside: mul"),
     "kept in an attribute": (keep_in_an_attribute, "kept outside: mul"),
     "a view kept": (keep_a_view, "kept outside: exp"),
+    "kept beside a history": (lambda x: (KEPT.append(cb.exp(x)), cb.sum(WEIGHT * KEPT[-1]))[1], "kept outside: exp"),
+    "a part of a history kept": (lambda x: (KEPT.append(WEIGHT * x), cb.sum(cb.exp(KEPT[-1])))[1], "kept outside: mul"),
     "an array returned": (lambda x: x * 2, "NumPy array"),
     "a NumPy number returned": (lambda x: [x.sum()], "NumPy array"),
 }

@@ -160,6 +160,12 @@ WAYS = {
 }
 
 
+def twice(f, inner, outer, v):
+    """A derivative of a derivative."""
+    first = WAYS[inner](scalar(f), v)
+    return WAYS[outer](lambda x, c: cb.sum(first(x, c) * v), v)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_first_derivatives(way):
     compiled, _, g, _ = pair()
@@ -172,13 +178,11 @@ def test_first_derivatives(way):
 @pytest.mark.parametrize("inner, outer", list(itertools.product(WAYS, WAYS)))
 def test_second_derivatives(inner, outer):
     compiled, _, g, _ = pair()
-    def twice(f, v):
-        first = WAYS[inner](scalar(f), v)
-        return WAYS[outer](lambda x, c: cb.sum(first(x, c) * v), v)
-
     for _ in range(2):
         (x, c), v = points(leaf=False), F.normal(size=(2, 3))
-        np.testing.assert_allclose(twice(compiled, v)(x, c), twice(g, v)(x, c).numpy(), rtol=1e-12, atol=1e-12)
+
+        a, b = (twice(f, inner, outer, v)(x, c) for f in (compiled, g))
+        np.testing.assert_allclose(a, b.numpy(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("inner, outer", list(itertools.product(WAYS, WAYS)))
@@ -186,14 +190,10 @@ def test_a_compiled_derivative_of_a_compiled_function(inner, outer):
     compiled, _, g, _ = pair()
     v = F.normal(size=(2, 3))
 
-    def twice(f):
-        first = WAYS[inner](scalar(f), v)
-        return WAYS[outer](lambda x, c: cb.sum(first(x, c) * v), v)
-
-    both = cb.compile(twice(compiled))
+    both = cb.compile(twice(compiled, inner, outer, v))
     for _ in range(4):
         x, c = points(leaf=False)
-        np.testing.assert_allclose(both(x, c), twice(g)(x, c).numpy(), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(both(x, c), twice(g, inner, outer, v)(x, c).numpy(), rtol=1e-12, atol=1e-12)
     assert [p.calls for p in both.programs] == [4]
 
 
@@ -349,6 +349,67 @@ def test_an_array_that_changes_after_the_call():
             z[:] = 100.0                 # the caller's array is the caller's
             y.backward(create_graph=graph)
             np.testing.assert_allclose(w.grad, wanted.numpy(), rtol=1e-13)
+
+
+# ---- histories that lead outside
+
+OUTER = cb.Parameter(np.array([2.0, 3.0]))
+OLDER = OUTER * 3                        # has a history
+OLDERS = [OLDER, cb.tensor(np.array([5.0, 7.0]), requires_grad=True)]
+HISTORIES = {
+    "an argument": lambda x: x,
+    "an argument and more": lambda x: (x, x * 2),
+    "the same shape": lambda x: x.reshape(2),
+    "a parameter": lambda x: (OUTER, OUTER * x),
+    "an older result": lambda x: (OLDER, OLDER * x),
+    "older results in a list": lambda x: sum((x * t for t in OLDERS), x),
+    "an older result through a view": lambda x: cb.sum(OLDER.reshape(1, 2) * x),
+    "a leaf made inside": lambda x: x * cb.Parameter(x.detach()),
+    "detached": lambda x: x.detach() * OUTER,
+    "constant": lambda x: cb.ones(2, "float64") * x.detach(),
+    "gradients inside": lambda x: cb.grad(lambda y: cb.sum(cb.exp(y * OUTER)))(x) * x,
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_results_hang_on_what_the_function_hung_on(name):
+    f = HISTORIES[name]
+    compiled, leaves = cb.compile(f), [OUTER, OLDERS[1]]
+    for _ in range(4):
+        found = []
+        for g in (compiled, f):
+            x = cb.tensor(np.array([0.5, -1.5]), requires_grad=True)
+            y = g(x * 2)
+            results = y if isinstance(y, tuple) else (y,)
+            kinds = [(t.requires_grad, t is OUTER, t is OLDER) for t in results]
+            for t in results:
+                if t.requires_grad:
+                    cb.sum(t * t).backward(retain_graph=True)
+            found.append([kinds, *((t.grad is not None and t.grad.numpy().tobytes()) for t in [x, *leaves])])
+            for t in leaves:
+                t.grad = None
+        assert found[0] == found[1]
+    assert [p.calls for p in compiled.programs] == [4]
+
+
+def test_results_of_two_dtypes_that_take_a_gradient_are_refused():
+    narrow = cb.Parameter([1.0, 2.0])
+    compiled = cb.compile(lambda x: (x * OUTER, narrow * 2))
+    with pytest.raises(cb.TapeError, match="results of two dtypes"):
+        compiled(cb.ones(2, "float64"))
+
+
+def test_an_older_result_that_nobody_finds_is_refused():
+    class Hidden:
+        """Gives what no guard sees."""
+
+        def __getattr__(self, name):
+            return globals()["OLD" + name]
+
+    hidden = Hidden()
+    compiled = cb.compile(lambda x: x * getattr(hidden, "ER"))           # noqa: B009
+    with pytest.raises(cb.TapeError, match=r"a tensor outside with a history \(mul, record"):
+        compiled(cb.ones(2, "float64"))
 
 
 # ---- random programs
