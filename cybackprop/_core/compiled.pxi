@@ -284,13 +284,15 @@ cdef class Compiled:
     cdef object answer(self, spec, leaves, call_view *views, tuple args, dict kwargs):
         cdef Program program
         cdef Py_ssize_t i
-        for i in range(len(self.programs)):
-            program = <Program>self.programs[i]
+        cdef list programs = self.programs[:]            # other threads may change it while guards run Python
+        for i in range(len(programs)):
+            program = <Program>programs[i]
             if not program.key.fits(spec, leaves, views) or not program.key.holds():
                 continue
             program.calls += 1
-            if i:
-                self.programs.insert(0, self.programs.pop(i))
+            if i and program in self.programs:
+                self.programs.remove(program)
+                self.programs.insert(0, program)
             if program.calls == 2 or (self.audit_every and program.calls % self.audit_every == 0):
                 run = self.slow(self, spec, leaves, args, kwargs, program)
                 result = NOT_THIS if run is None else run.result

@@ -1,5 +1,7 @@
 """Arguments and results of compiled functions: nests of arrays, taken apart and put together."""
 
+import functools
+
 import numpy as np
 
 from cybackprop._core.engine import Tensor
@@ -29,19 +31,16 @@ def unpack(args, kwargs):
 
 def pack(spec, leaves):
     """(args, kwargs) with these leaves.  spec: of `unpack`, or None where all arguments are leaves."""
+    return (tuple(leaves), {}) if spec is None else _packed(spec, iter(leaves))
+
+
+def _packed(spec, left):
     if spec is None:
-        return tuple(leaves), {}
-    left = iter(leaves)
-
-    def make(node):
-        if node is None:
-            return next(left)
-        kind, children = node
-        if kind == "dict":
-            return {k: make(v) for k, v in children}
-        return rebuilt(kind, [make(v) for v in children])
-
-    return make(spec)
+        return next(left)
+    kind, children = spec
+    if kind == "dict":
+        return {k: _packed(v, left) for k, v in children}
+    return rebuilt(kind, [_packed(v, left) for v in children])
 
 
 def rebuilt(kind, parts):
@@ -55,30 +54,33 @@ def results(tree, leaves, mark):
     A result that is an argument is that argument in later calls too.  What is no tensor stays as it was, and so do
     tensors from outside with a history: records up to number mark.
     """
-    tensors, arguments = [], {id(x): k for k, x in enumerate(leaves) if isinstance(x, Tensor)}
+    tensors = []
+    spec = _taken(tree, tensors, {id(x): k for k, x in enumerate(leaves) if isinstance(x, Tensor)}, mark)
+    return tensors, functools.partial(_nest, spec)
 
-    def take(node):
-        if isinstance(node, dict):
-            return ("dict", list(node), [take(v) for v in node.values()])
-        if isinstance(node, (list, tuple)):
-            return (type(node), None, [take(v) for v in node])
-        if id(node) in arguments:
-            return ("argument", arguments[id(node)], None)
-        made = isinstance(node, Tensor) and (node.record is None or node.record.number > mark)
-        if made and not hasattr(node, "assign"):
-            tensors.append(node)
-            return ("tensor", len(tensors) - 1, None)
-        if isinstance(node, (np.ndarray, np.generic)):
-            raise TapeError("compile: the function returned a NumPy array, which later runs would not compute again; "
-                            "start with cb.tensor(x), so that it is made of tensors")
-        return ("other", node, None)
 
-    def make(spec, new, leaves):
-        kind, what, children = spec
-        if children is None:
-            return new[what] if kind == "tensor" else leaves[what] if kind == "argument" else what
-        parts = [make(c, new, leaves) for c in children]
-        return dict(zip(what, parts, strict=True)) if kind == "dict" else rebuilt(kind, parts)
+# NOTE: functions inside functions that call themselves would be cycles, and hold tensors until the collector comes.
 
-    spec = take(tree)
-    return tensors, (lambda new, leaves: make(spec, new, leaves))
+def _taken(node, tensors, arguments, mark):
+    if isinstance(node, dict):
+        return ("dict", list(node), [_taken(v, tensors, arguments, mark) for v in node.values()])
+    if isinstance(node, (list, tuple)):
+        return (type(node), None, [_taken(v, tensors, arguments, mark) for v in node])
+    if id(node) in arguments:
+        return ("argument", arguments[id(node)], None)
+    made = isinstance(node, Tensor) and (node.record is None or node.record.number > mark)
+    if made and not hasattr(node, "assign"):
+        tensors.append(node)
+        return ("tensor", len(tensors) - 1, None)
+    if isinstance(node, (np.ndarray, np.generic)):
+        raise TapeError("compile: the function returned a NumPy array, which later runs would not compute again; "
+                        "start with cb.tensor(x), so that it is made of tensors")
+    return ("other", node, None)
+
+
+def _nest(spec, new, leaves):
+    kind, what, children = spec
+    if children is None:
+        return new[what] if kind == "tensor" else leaves[what] if kind == "argument" else what
+    parts = [_nest(c, new, leaves) for c in children]
+    return dict(zip(what, parts, strict=True)) if kind == "dict" else rebuilt(kind, parts)
