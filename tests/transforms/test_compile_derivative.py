@@ -180,7 +180,6 @@ def test_second_derivatives(inner, outer):
     compiled, _, g, _ = pair()
     for _ in range(2):
         (x, c), v = points(leaf=False), F.normal(size=(2, 3))
-
         a, b = (twice(f, inner, outer, v)(x, c) for f in (compiled, g))
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-12, atol=1e-12)
 

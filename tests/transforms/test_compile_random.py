@@ -8,7 +8,7 @@ import cybackprop as cb
 from cybackprop._core import engine
 
 CALLS = 4                                # the first is recorded, the second audited, two are replayed
-SEEDS, PLANTED = 200, 60
+SEEDS, PLANTED = 200, 40
 
 
 def left(world, results):

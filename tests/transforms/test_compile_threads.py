@@ -43,7 +43,8 @@ def often():
 def test_one_pure_function_in_several_threads(size, often):
     w = cb.Parameter(F.normal(size=size).astype("float32"))
     compiled = cb.compile(lambda x: cb.sum(cb.tanh(w * x) * x))
-    inputs = [[F.normal(size=size).astype("float32") for _ in range(CALLS if size < 100 else 20)] for _ in range(THREADS)]
+    calls = CALLS if size < 100 else 20
+    inputs = [[F.normal(size=size).astype("float32") for _ in range(calls)] for _ in range(THREADS)]
 
     def work(i):
         return [(compiled(x), cb.grad(compiled)(x)) for x in inputs[i]]
