@@ -274,7 +274,7 @@ cdef class Recorder:
         return v is not None and self.p.values[<int32_t>v].place == CBP_TEMP
 
     def survivors(self, wanted, records):
-        """Lines of the values that somebody outside still holds, apart from the tensors in `wanted` and their records."""
+        """Lines of the values that somebody outside still holds, apart from the tensors in wanted and these records."""
         cdef Py_ssize_t i
         cdef int k
         cdef int64_t more
