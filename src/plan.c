@@ -135,7 +135,7 @@ static cbp_status writes_last(cbp_program *p)
         for (int turn = 0; turn < 2; turn++)
             for (int32_t i = 0; i < p->n_instrs; i++)
                 if (p->instrs[i].segment == s && second[i] == turn) sorted[n++] = p->instrs[i];
-    memcpy(p->instrs, sorted, (size_t)n * sizeof *sorted);
+    if (n) memcpy(p->instrs, sorted, (size_t)n * sizeof *sorted);
     return free(later), free(second), free(sorted), CBP_OK;
 }
 
