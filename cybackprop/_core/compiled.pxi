@@ -174,7 +174,7 @@ cdef class Key:
         cdef cbp_array *a
         if s.kind == LEAF_ARRAY:
             return (v.held and v.view.ndim == s.ndim and strcmp(v.view.format, s.format) == 0
-                    and memcmp(v.view.shape, s.shape, s.ndim * sizeof(Py_ssize_t)) == 0)
+                    and (s.ndim == 0 or memcmp(v.view.shape, s.shape, s.ndim * sizeof(Py_ssize_t)) == 0))
         if s.kind == LEAF_TENSOR:
             if not isinstance(x, Tensor):
                 return False
