@@ -289,6 +289,8 @@ cdef class Compiled:
             program = <Program>programs[i]
             if not program.key.fits(spec, leaves, views) or not program.key.holds():
                 continue
+            if program.writes and program.writes_into(views, len(leaves)):
+                continue                 # eagerly, what is read there depends on when it is read
             program.calls += 1
             if i and program in self.programs:
                 self.programs.remove(program)

@@ -179,6 +179,31 @@ cdef class Program:
         for i in range(len(made)):
             made[i] = None
 
+    cdef bint writes_into(self, const call_view *views, Py_ssize_t n) noexcept:
+        """Whether an argument shows the memory of a state that is written."""
+        cdef Py_ssize_t i, reach
+        cdef const char *low
+        cdef const char *high
+        cdef const char *start
+        cdef cbp_array *a
+        cdef int k
+        for i in range(n):
+            if not views[i].held or views[i].view.len == 0:
+                continue
+            low = high = <const char *>views[i].view.buf
+            for k in range(views[i].view.ndim):
+                reach = views[i].view.strides[k] * (views[i].view.shape[k] - 1)
+                if reach < 0:
+                    low += reach
+                else:
+                    high += reach
+            for k in range(self.n_written):
+                a = self.states[k]
+                start = <const char *>a.data
+                if low < start + a.size * cbp_itemsize(<cbp_dtype>a.dtype) and high >= start:
+                    return True
+        return False
+
     cdef object bind(self, Frame frame, object leaves, call_view *views, dict grads=None):
         """Point the inputs at the caller's memory; returns the copies where that can't be read in place, by input.
 
