@@ -215,6 +215,20 @@ def forget(m):
     m.add(f"grad {k} := None", (m.some(),), run)
 
 
+def branch(m):
+    """Writes on one side or the other of a condition that changes from call to call."""
+    k, negated = m.pick.randrange(3), m.pick.random() < 0.5
+
+    def run(v, w):
+        if (cb.mean(v[0]) > 0.0 if negated else cb.sum(w.states[k]) < 1.0):
+            w.states[k].assign(w.states[k] * 0.5 + 0.25)
+            return v[1] * 2
+        w.states[(k + 1) % 3].assign(w.states[(k + 1) % 3] - 0.5)
+        return v[1] + cb.sum(w.states[k])
+
+    m.add(f"branch {k} {negated}", (m.some(lambda t: t.size), m.some()), run)
+
+
 def detached(m):
     m.add("detach", (m.some(),), lambda v, w: v[0].detach() * 1)
 
@@ -223,6 +237,7 @@ KINDS = (3 * [unary] + 3 * [binary] + [number, select, mask] + 3 * [layer] + [pr
     along, entropy, pieces, rows, joined, turned, flat, holes, noise, read, forget, detached] + 2 * [assign, backward])
 
 
+BRANCHES = [*KINDS, branch]
 PURE = [kind for kind in KINDS if kind not in (assign, read, backward, forget)]
 
 
@@ -274,5 +289,7 @@ def make(seed, kinds=KINDS):
             m.grow()
     if assign in kinds:
         assign(m)
+    if branch in kinds:
+        branch(m)
     good = [i for i in range(first, len(m.values)) if m.values[i].size and m.values[i].dtype == m.dtype]
     return dtype, batch, m.steps, sorted({good[-1], *(pick.choice(good) for _ in range(3))})

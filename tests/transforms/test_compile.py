@@ -169,6 +169,55 @@ def test_a_result_may_be_the_next_argument():
         assert same_bits(a, b)
 
 
+def test_an_argument_that_shows_a_state():
+    def make():
+        w = cb.Parameter(np.ones(100))
+
+        def f(x):
+            w.assign(w + 1)
+            return (w * cb.tensor(x)).detach()
+
+        return f, w
+
+    (f, mine), (g, twin) = make(), make()
+    compiled = cb.compile(f)
+    for i in range(8):
+        assert same_bits(compiled(mine.numpy()[::-1]) if i % 3 else compiled(np.ones(100)),
+                         g(twin.numpy()[::-1]) if i % 3 else g(np.ones(100)))
+
+
+def test_gradients_that_somebody_keeps_stay_as_they_are():
+    w = cb.Parameter(np.ones(3))
+
+    @cb.compile
+    def step(x):
+        w.grad = None
+        cb.sum(w * x * w).backward()
+
+    kept = []
+    for i in range(9):
+        step(cb.tensor(np.full(3, 1.0 + i)))
+        kept.append((w.grad if i % 3 == 0 else w.grad.numpy() if i % 3 == 1 else w.grad.detach(), 2.0 + 2 * i))
+    assert all(same_bits(g, np.full(3, wanted)) for g, wanted in kept)
+
+
+def test_a_method():
+    class Model:
+        def __init__(self, k):
+            self.k, self.w = k, cb.Parameter([k])
+
+        @cb.compile
+        def step(self, x):
+            return (self.w * x * self.k).detach()
+
+    a, b, x = Model(2.0), Model(3.0), cb.tensor([1.0])
+    for _ in range(4):
+        assert a.step(x).item() == 4 and b.step(x).item() == 9
+    assert len(Model.step.programs) == 2
+    a.k, b.w = 5.0, cb.Parameter([7.0])
+    assert [(a.step(x).item(), b.step(x).item()) for _ in range(3)] == 3 * [(10, 21)]
+
+
 # ---- branches
 
 @pytest.mark.parametrize("where", ["before", "after"])

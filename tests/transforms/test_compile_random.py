@@ -1,5 +1,7 @@
 """Random functions: a program has the bits of the eager run, call after call, and audits notice when it has not."""
 
+import warnings
+
 import programs
 import pytest
 from samples import same_values
@@ -16,12 +18,12 @@ def left(world, results):
     return {f"result {i}": t for i, t in enumerate(results)} | world.tensors()
 
 
-def differences(seed, steps, results, dtype, batch):
+def differences(seed, steps, results, dtype, batch, calls=CALLS):
     """[(call, what differs from the eager run of a twin)], and the programs that were made."""
     mine, twin = programs.World(seed, dtype), programs.World(seed, dtype)
     compiled, eager = cb.compile(programs.function_of(steps, results, mine)), programs.function_of(steps, results, twin)
     found = []
-    for call in range(CALLS):
+    for call in range(calls):
         args = programs.arguments(1000 * seed + call, batch, dtype)
         mine.next_call(), twin.next_call()
         a, b = left(mine, compiled(*args)), left(twin, eager(*args))
@@ -36,6 +38,15 @@ def test_a_program_has_the_bits_of_the_eager_run(seed):
     found, made = differences(seed, steps, results, dtype, batch)
     assert not found, (found, dtype, batch, steps, results)
     assert [p.calls for p in made] == [CALLS]            # nothing was recorded twice: the last two calls were replays
+
+
+@pytest.mark.parametrize("seed", range(1000, 1060))
+def test_branches_that_change_from_call_to_call(seed):
+    dtype, batch, steps, results = programs.make(seed, programs.BRANCHES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)                  # more than eight paths
+        found, _ = differences(seed, steps, results, dtype, batch, calls=9)
+    assert not found, (found, dtype, batch, steps, results)
 
 
 @pytest.mark.parametrize("fault", (1, 2, 3), ids=("memory shared", "addition dropped", "written too early"))
