@@ -1,6 +1,8 @@
 """What Program.explain and Program.profile print."""
 
 from cybackprop._core import engine
+from cybackprop._core.engine import leaf_fact
+from cybackprop.transforms.arguments import unpack
 
 
 def explain(program):
@@ -21,12 +23,24 @@ def explain(program):
 
 def profile(program, args, repeat):
     """Print the time of each instruction."""
-    seconds = engine.program_times(program, list(args), repeat)
+    _, leaves = unpack(args, {})
+    if program.key is None or [leaf_fact(x) for x in leaves] != program.key.leaves:
+        wanted = "unknown" if program.key is None else ", ".join(_wanted(fact) for fact in program.key.leaves) or "none"
+        raise TypeError(f"profile: the program is for other arguments; give it some like those it was recorded "
+                        f"with: {wanted}")
+    seconds = engine.program_times(program, list(leaves), repeat)
     total = sum(seconds) or 1e-9
     rows = [[str(i), what, f"{s * 1e6:.2f}", f"{s / total:.0%}", line]
             for i, ((what, _, _, line), s) in enumerate(zip(program.instructions(), seconds, strict=False))]
     print(f"{total * 1e6:.2f} us in {len(seconds)} instructions, each the best of {repeat} runs, 0.1 us of it clock")
     _table(["", "operation", "us", "share", "from"], rows, {})
+
+
+def _wanted(fact):
+    kind, what, shape, _ = fact
+    if kind in ("array", "tensor"):
+        return f"{kind} {'x'.join(map(str, shape)) or '1'}"
+    return _short(what)
 
 
 def _sections(facts):
