@@ -47,9 +47,9 @@ typedef struct cbp_kernels {
     void (*binary_vjp)(int row, int side, ptrdiff_t n, const void *a, ptrdiff_t sa, const void *b, ptrdiff_t sb,
                        const void *y, const void *g, void *dx, int add);
 
-    /* Rows one after the other, block by block.  in, out: c->n elements each; single[k]: input k is one number.
+    /* Rows one after the other, block by block.  in, out: n elements each; single[k]: input k is one number.
      * scratch: cbp_chain_scratch bytes. */
-    void (*chain)(const struct cbp_chain *c, const void *const *in, const uint8_t *single, void *const *out,
+    void (*chain)(const struct cbp_chain *c, ptrdiff_t n, const void *const *in, const uint8_t *single, void *const *out,
                   void *scratch);
 
     /* One update of n parameters in one pass over w, g and up to three moments (NULL where the row has none).
@@ -96,6 +96,11 @@ typedef struct cbp_kernels {
     void (*gemm_batch)(cbp_layout layout, ptrdiff_t batch, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a,
                        ptrdiff_t lda, ptrdiff_t a_step, const void *b, ptrdiff_t ldb, ptrdiff_t b_step, void *c,
                        ptrdiff_t ldc, ptrdiff_t c_step, void *scratch);
+
+    /* TN over rows [at, at + K) of a group of `of`: c and colsum (either may be NULL) are what the rows before them gave,
+     * at > 0, or undefined, and become the group's sums with its last row.  scratch: gemm_scratch bytes. */
+    void (*gemm_part)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, const void *b, void *c, void *colsum,
+                      ptrdiff_t at, ptrdiff_t of, void *scratch);
 
     /* dense.c.  y = act(x w + bias); act < 0: none.  z (may be NULL) gets x w + bias, needed where act keeps X. */
     void (*dense_fwd)(ptrdiff_t B, ptrdiff_t I, ptrdiff_t O, const void *x, const void *w, const void *bias,

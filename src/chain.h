@@ -19,7 +19,7 @@ typedef struct {
 
 typedef struct cbp_chain {
     int32_t n_links, n_in, n_out, n_slots;
-    ptrdiff_t n, block;            /* elements of each output and of a block */
+    ptrdiff_t block;               /* elements of a block */
     cbp_link links[];
 } cbp_chain;
 

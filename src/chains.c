@@ -197,10 +197,9 @@ static cbp_status write_chain(search *s, int32_t g, const uint8_t *outside)
         for (int32_t v = 0; v < p->n_values; v++) s->reg[v] = s->last[v] = -1;
         number_registers(s, g, outside, &w);
         write_links(s, g, &w);
-        c->n = s->groups[g].size;
         const ptrdiff_t registers = c->n_in + c->n_out + c->n_slots, fit = SCRATCH / 4 / registers / FEW * FEW;
         c->block = fit < FEW ? FEW : fit > MANY ? MANY : fit;
-        if (c->n < c->block) c->block = (c->n + 15) / 16 * 16;
+        if (s->groups[g].size < c->block) c->block = (s->groups[g].size + 15) / 16 * 16;
         cbp_op op;
         memset(&op, 0, sizeof op);
         op.kind = CBP_OP_chain, op.row = op.prev = -1, op.dtype = s->groups[g].dtype, op.chain = c;

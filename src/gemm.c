@@ -139,6 +139,19 @@ void CBP_SYM(cbp_gemm)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K,
     run(&x, groups, scratch);
 }
 
+void CBP_SYM(cbp_gemm_part)(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, const void *a, const void *b, void *c, void *colsum,
+                            ptrdiff_t at, ptrdiff_t of, void *scratch)
+{
+    cbp_product x = product_of(CBP_TN, c ? M : 0, N, K, a, M, b, N, c, N);
+    const cbp_sums sums = {.to = colsum, .K = of, .rows = of, .slot = colsum};
+    T *own = cbp_worker_scratch();
+    if (K <= 0) return;
+    x.carry = at > 0;
+    x.k_at = at;
+    x.sums = colsum ? &sums : NULL;
+    run_serial(&x, own ? own : scratch);
+}
+
 size_t CBP_SYM(cbp_gemm_scratch)(cbp_layout layout, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K)
 {
     const ptrdiff_t tn = layout == CBP_TN, slots = tn * tn_slots(tn_groups(M, N, K)), sums = tn * bits(cbp_groups(K));

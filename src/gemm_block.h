@@ -248,7 +248,7 @@ static void run_along_m(const cbp_product *x, T *scratch)
 /* Vector operations for one k, in fma's; a transposed vector costs about four more. */
 static int along_m_is_cheaper(const cbp_product *x)
 {
-    if (x->N > 32 || x->M <= x->N || x->M < VL / 2) return 0;
+    if (x->carry || x->N > 32 || x->M <= x->N || x->M < VL / 2) return 0;
     const ptrdiff_t turned = x->p_k == 1 ? 4 : 0;
     const ptrdiff_t along_n = (x->M + (x->q_by_column ? 4 : 0)) * vectors(x->N);
     const ptrdiff_t along_m = (x->N + turned) * vectors(x->M);

@@ -7,6 +7,7 @@
 #include "move.h"
 #include "rng.h"
 #include "rows.h"
+#include "tile.h"
 #include "walk.h"
 
 void cbp_op_set_shape(cbp_array *y, int dtype, int ndim, const ptrdiff_t *shape)
@@ -26,6 +27,7 @@ void cbp_op_set_shape(cbp_array *y, int dtype, int ndim, const ptrdiff_t *shape)
 
 #define op_scratch_none NULL
 const cbp_op_info cbp_op_infos[CBP_N_OPS] = {
-#define CBP_OP(name, shape, scratch, n_out, doc) {#name, doc, op_shape_##shape, op_run_##name, op_scratch_##scratch, n_out},
+#define CBP_OP(name, shape, scratch, n_out, rows, doc) \
+    {#name, doc, rows, op_shape_##shape, op_run_##name, op_scratch_##scratch, n_out},
 #include "op.def"
 };

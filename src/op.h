@@ -29,10 +29,11 @@ typedef struct cbp_op {
     double p[2], q[2];                 /* parameters of the row, of prev */
     int64_t a[CBP_OP_ATTRS];           /* shapes, axes, steps, bounds */
     struct cbp_chain *chain;           /* chain: its links */
+    struct cbp_tile *tile;             /* tile: its steps */
 } cbp_op;
 
 typedef struct {
-    const char *name, *doc;
+    const char *name, *doc, *rows;
     /* dtype and shape of each wanted output, from what is known of the inputs */
     cbp_status (*shape)(const cbp_op *op, cbp_array *const *in, int n_in, cbp_array *const *out);
     cbp_status (*run)(const cbp_op *op, cbp_array *const *in, int n_in, cbp_array *const *out, void *scratch);

@@ -77,9 +77,14 @@ RUN(dense_vjp)
 {
     QUIET;
     const cbp_array *g = in[3];
-    KERNELS(g)->dense_bwd(leading(g, 1), (ptrdiff_t)op->a[0], (ptrdiff_t)op->a[1], data_of(in[0]), data_of(in[1]),
-                          data_of(in[2]), g->data, op->row, op->p, data_of(out[0]), data_of(out[1]), data_of(out[2]),
-                          data_of(out[3]), 0, op->prev, op->q, n_in > 4 ? data_of(in[4]) : NULL, scratch);
+    const ptrdiff_t B = leading(g, 1), I = (ptrdiff_t)op->a[0], O = (ptrdiff_t)op->a[1], group = (ptrdiff_t)op->a[3];
+    void *dw = data_of(out[2]), *db = data_of(out[3]);
+    KERNELS(g)->dense_bwd(B, I, O, data_of(in[0]), data_of(in[1]), data_of(in[2]), g->data, op->row, op->p, data_of(out[0]),
+                          data_of(out[1]), group ? NULL : dw, group ? NULL : db, 0, op->prev, op->q,
+                          n_in > 4 ? data_of(in[4]) : NULL, scratch);
+    if (group && (dw || db))
+        KERNELS(g)->gemm_part(I, O, B, data_of(in[0]), op->row >= 0 ? out[0]->data : g->data, dw, db, (ptrdiff_t)op->a[2], group,
+                              scratch);
     return CBP_OK;
 }
 

@@ -101,11 +101,20 @@ static size_t op_scratch_chain(OP op, cbp_array *const *in, int n_in, cbp_array 
 RUN(chain)
 {
     const cbp_chain *c = op->chain;
+    const ptrdiff_t n = out[0]->size;
     const void **from = scratch;
     void **to = (void **)scratch + c->n_in;
     uint8_t *single = (uint8_t *)(to + c->n_out);
-    for (int k = 0; k < n_in; k++) from[k] = in[k]->data, single[k] = in[k]->size == 1 && c->n != 1;
+    for (int k = 0; k < n_in; k++) from[k] = in[k]->data, single[k] = in[k]->size == 1 && n != 1;
     for (int k = 0; k < c->n_out; k++) to[k] = out[k]->data;
-    cbp_active[op->dtype]->chain(c, from, single, to, (char *)scratch + pointers_of(c));
+    cbp_active[op->dtype]->chain(c, n, from, single, to, (char *)scratch + pointers_of(c));
     return CBP_OK;
 }
+
+static size_t op_scratch_tile(OP op, cbp_array *const *in, int n_in, cbp_array *const *out)
+{
+    (void)in, (void)n_in, (void)out;
+    return cbp_tile_scratch(op->tile);
+}
+
+RUN(tile) { QUIET; return cbp_tile_run(op->tile, in, out, scratch); }

@@ -8,7 +8,7 @@
 
 enum { LINE = 64 };
 
-int cbp_plant_fault;
+int cbp_plant_fault, cbp_no_tiles;
 
 /* Drop the instructions that `keep` has no mark for. */
 static void compact(cbp_program *p, const uint8_t *keep)
@@ -373,7 +373,7 @@ static void scratch(cbp_program *p)
         const cbp_instr *x = &p->instrs[i];
         const cbp_op_info *info = &cbp_op_infos[x->op.kind];
         if (!info->scratch) continue;
-        for (int32_t k = 0; x->op.kind != CBP_OP_chain && k < x->n_in + x->n_out; k++) {
+        for (int32_t k = 0; !x->op.chain && !x->op.tile && k < x->n_in + x->n_out; k++) {
             const int32_t v = p->args[x->in + k];
             cbp_array *a = v < 0 ? NULL : &arrays[k];
             if (a) cbp_op_set_shape(a, p->values[v].dtype, p->values[v].ndim, p->values[v].shape);
@@ -405,6 +405,7 @@ cbp_status cbp_program_build(cbp_program *p, int plain)
     if (status == CBP_OK) status = writes_last(p);
     if (status == CBP_OK) status = protect(p);
     if (status == CBP_OK && !plain) status = cbp_make_chains(p);
+    if (status == CBP_OK && !plain && !cbp_no_tiles) status = cbp_make_tiles(p);
     if (status != CBP_OK) return status;
     p->split = first_write(p);
     p->forward = end_of_run(p);

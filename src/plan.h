@@ -11,6 +11,8 @@ cbp_status cbp_drop_copies(cbp_program *p);
 cbp_status cbp_fuse(cbp_program *p);
 /* chains.c: runs of elementwise instructions. */
 cbp_status cbp_make_chains(cbp_program *p);
+/* tiles.c: runs of instructions over the rows of a batch. */
+cbp_status cbp_make_tiles(cbp_program *p);
 /* constants.c: what can be computed now. */
 cbp_status cbp_fold_constants(cbp_program *p);
 

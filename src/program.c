@@ -4,6 +4,8 @@
 #endif
 #include "program.h"
 
+#include "tile.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +17,7 @@ void cbp_program_free(cbp_program *p)
 {
     if (!p) return;
     for (int32_t i = 0; i < p->n_values; i++) cbp_array_drop(p->values[i].held);
-    for (int32_t i = 0; i < p->n_instrs; i++) free(p->instrs[i].op.chain);
+    for (int32_t i = 0; i < p->n_instrs; i++) free(p->instrs[i].op.chain), cbp_tile_free(p->instrs[i].op.tile);
     free(p->values), free(p->instrs), free(p->args), free(p);
 }
 

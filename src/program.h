@@ -78,8 +78,9 @@ cbp_program *cbp_program_clone(const cbp_program *p);
  * at afterwards. */
 cbp_status cbp_program_build(cbp_program *p, int plain);
 /* For tests of audits, plans are wrong while it is not 0.  1: lifetimes that overlap share memory, 2: slopes do not add,
- * 3: operands that are still needed are written over. */
+ * 3: operands that are still needed are written over, 4: blocks of a tile are of other rows. */
 extern int cbp_plant_fault;
+extern int cbp_no_tiles;               /* for measuring what they gain */
 
 /* private_state: works on copies of the states, as they are now. */
 cbp_frame *cbp_frame_new(const cbp_program *p, int private_state);

@@ -5,7 +5,7 @@
 #define CBP_KERNELS(X) \
     X(unary) X(unary_vjp) X(binary) X(binary_vjp) X(where) X(chain) X(optim) X(sum_last) X(sum_lead) X(max_last) X(max_lead) X(argmax_last) \
     X(softmax) X(log_softmax) X(logsumexp) X(ce_fwd) X(ce_vjp) \
-    X(gemm) X(gemm_ref) X(gemm_scratch) X(gemm_batch) X(dense_fwd) X(dense_bwd) X(dense_scratch)
+    X(gemm) X(gemm_ref) X(gemm_scratch) X(gemm_batch) X(gemm_part) X(dense_fwd) X(dense_bwd) X(dense_scratch)
 #define DECLARE(name) extern __typeof__(*((cbp_kernels *)0)->name) CBP_SYM(cbp_##name);
 CBP_KERNELS(DECLARE)
 

@@ -155,6 +155,9 @@ cdef extern from "chain.h" nogil:
         int32_t n_links
         cbp_link *links
 
+cdef extern from "tile.h" nogil:
+    ctypedef struct cbp_tile
+
 cdef extern from "op.h" nogil:
     ctypedef enum cbp_op_kind:
         CBP_OP_unary, CBP_OP_unary_vjp, CBP_OP_binary, CBP_OP_binary_vjp, CBP_OP_copy, CBP_OP_reshape, CBP_OP_fill,
@@ -164,13 +167,14 @@ cdef extern from "op.h" nogil:
         CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul, CBP_OP_dense,
         CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce, CBP_OP_ce_vjp,
         CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_OP_advance,
-        CBP_OP_optim, CBP_OP_chain, CBP_OP_guard, CBP_N_OPS
+        CBP_OP_optim, CBP_OP_chain, CBP_OP_guard, CBP_OP_tile, CBP_N_OPS
     ctypedef struct cbp_op:
         int32_t kind, row, prev, flags, dtype
         double p[2]
         double q[2]
         int64_t a[25]
         cbp_chain *chain
+        cbp_tile *tile
     ctypedef struct cbp_op_info:
         const char *name
         cbp_status (*shape)(const cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs) noexcept nogil
@@ -179,6 +183,24 @@ cdef extern from "op.h" nogil:
         size_t (*scratch)(const cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs) noexcept nogil
         int n_out
     const cbp_op_info cbp_op_infos[]
+
+cdef extern from "tile.h" nogil:
+    ctypedef struct cbp_tile_reg:
+        uint8_t kind, ndim
+        Py_ssize_t shape[8]
+    ctypedef enum cbp_tile_kind:
+        CBP_REG_WHOLE, CBP_REG_ROWS, CBP_REG_SUM, CBP_REG_LOCAL
+    ctypedef struct cbp_tile_step:
+        cbp_op op
+        int32_t line, n_in, n_out
+        int32_t out
+    ctypedef struct cbp_tile:
+        int32_t n_steps, n_slots
+        Py_ssize_t rows, unit, block
+        cbp_tile_reg *regs
+        cbp_tile_step *steps
+        int32_t *args
+    Py_ssize_t cbp_tile_units(const cbp_tile *t)
 
 cdef extern from "program.h" nogil:
     ctypedef enum cbp_place:
@@ -210,7 +232,7 @@ cdef extern from "program.h" nogil:
                           int n_out, int32_t line) noexcept
     cbp_program *cbp_program_clone(const cbp_program *p) noexcept
     cbp_status cbp_program_build(cbp_program *p, int plain) noexcept
-    int cbp_plant_fault
+    int cbp_plant_fault, cbp_no_tiles
     cbp_frame *cbp_frame_new(const cbp_program *p, int private_state) noexcept
     void cbp_frame_free(cbp_frame *f) noexcept
     cbp_array *cbp_frame_array(cbp_frame *f, int32_t value) noexcept

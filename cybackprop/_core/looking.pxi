@@ -17,8 +17,30 @@ def program_instructions(Program p):
         ins = [cbp_in(p.p, x)[k] for k in range(x.n_in)]
         outs = [cbp_out(p.p, x)[k] for k in range(x.n_out)]
         rows.append((op_text(&x.op), [None if v < 0 else v for v in ins], [None if v < 0 else v for v in outs],
-                     "" if x.line < 0 else p.lines[x.line]))
+                     source_of(p, x.line)))
     return rows
+
+
+def program_steps(Program p, int32_t i):
+    """[(what, [(whether it never leaves its block, shape)], line)] of the instructions in a tile, outputs block by block."""
+    cdef cbp_tile *t = p.p.instrs[i].op.tile
+    cdef cbp_tile_reg *r
+    cdef int32_t k, o, number
+    rows = []
+    for k in range(0 if t == NULL else t.n_steps):
+        outs = []
+        for o in range(t.steps[k].n_out):
+            number = t.args[t.steps[k].out + o]
+            if number >= 0:
+                r = &t.regs[number]
+                shape = [r.shape[j] for j in range(r.ndim)]
+                outs.append((r.kind == CBP_REG_LOCAL, shape if r.kind == CBP_REG_SUM else [t.block, *shape[1:]]))
+        rows.append((op_text(&t.steps[k].op), outs, source_of(p, t.steps[k].line)))
+    return rows
+
+
+cdef str source_of(Program p, int32_t line):
+    return "" if line < 0 else p.lines[line]
 
 
 def program_value(Program p, int32_t v):
@@ -81,6 +103,10 @@ cdef str op_text(const cbp_op *op):
         links = [link_name(&op.chain.links[i]) for i in range(op.chain.n_links)]
         shown = links if len(links) <= 8 else [*links[:5], f"... {len(links) - 6} more ...", links[-1]]
         return f"chain of {len(links)}: {' '.join(shown)}"
+    if op.kind == CBP_OP_tile:
+        shown = (f"{cbp_tile_units(op.tile)} x {op.tile.unit} rows" +
+                 (f", {op.tile.block} at a time" if op.tile.block < op.tile.unit else ""))
+        return f"tile of {op.tile.n_steps}: {shown}, threads: {op.tile.n_slots}"
     if op.kind in (CBP_OP_dense, CBP_OP_dense_vjp) and op.row >= 0:
         name += " " + cbp_unary_rows[op.row].name.decode()
     if op.kind == CBP_OP_optim:

@@ -349,6 +349,12 @@ def plant_fault(int kind):
     cbp_plant_fault = kind
 
 
+def use_tiles(bint yes):
+    """For measurements: whether programs made from now on run row-wise instructions in tiles."""
+    global cbp_no_tiles
+    cbp_no_tiles = not yes
+
+
 cdef list own_arrays(object leaves, call_view *views):
     """The arguments with copies of the arrays: a run that may be swept later keeps what it has read."""
     cdef Py_ssize_t i

@@ -8,9 +8,14 @@ from cybackprop.transforms.arguments import unpack
 def explain(program):
     """Print what a program reads, its instructions, and what it leaves."""
     facts = engine.program_facts(program)
-    rows = [_row(program, i, *instruction) for i, instruction in enumerate(program.instructions())]
-    print(f"{len(rows)} instructions, slab {facts['slab']:,} bytes, scratch {facts['scratch']:,}")
-    _table(["", "operation", "reads", "writes", "bytes", "slab at", "from"], rows, _sections(facts))
+    rows, sections = [], {}
+    for i, instruction in enumerate(program.instructions()):
+        for text in (text for at, text in _sections(facts) if at == i):
+            sections[len(rows)] = text
+        rows.append(_row(program, i, *instruction))
+        rows += [["", f"  {what}", "", _blocks(outs), "", "", line] for what, outs, line in engine.program_steps(program, i)]
+    print(f"{len(program.instructions())} instructions, slab {facts['slab']:,} bytes, scratch {facts['scratch']:,}")
+    _table(["", "operation", "reads", "writes", "bytes", "slab at", "from"], rows, sections)
     constants = _constants(program)
     if constants:
         print("constants, the same in every call:")
@@ -44,15 +49,19 @@ def _wanted(fact):
 
 
 def _sections(facts):
-    out = {facts["writes_from"]: "state is written from here on"}
-    out[facts["sweep_from"]] = "the reverse sweep, when somebody asks for it"
-    return out
+    return ((facts["writes_from"], "state is written from here on"),
+            (facts["sweep_from"], "the reverse sweep, when somebody asks for it"))
 
 
 def _row(program, i, what, ins, outs, line):
     values = [engine.program_value(program, v) for v in outs if v is not None]
     return [str(i), what, _list(program, ins), _list(program, outs), f"{sum(v[3] for v in values):,}",
             ", ".join(f"{v[4]:,}" for v in values if v[4] is not None), line]
+
+
+def _blocks(outs):
+    """What a step of a tile makes, block by block."""
+    return ", ".join("x".join(map(str, shape)) + (" in its block" if local else "") for local, shape in outs)
 
 
 def _list(program, values):
