@@ -24,11 +24,21 @@ static void name##_values(const double *given, int decays, int64_t t, double *h)
     _Static_assert(sizeof all == sizeof(struct { double NAMES hyper; }), "a value for each hyper-parameter"); \
     _Static_assert(sizeof all <= MOST_NUMBERS * sizeof *all && sizeof o <= MOST_NUMBERS * sizeof *all, "room"); \
     memcpy(h, all, sizeof all); \
+} \
+static int name##_decays(const double *given) \
+{ \
+    struct { double NAMES options; } o; \
+    memcpy(&o, given, sizeof o); \
+    return o.weight_decay != 0; \
 }
 #include "optim.def"
 
 #define CBP_OPTIM(name, ...) name##_values,
 static void (*const update_values[])(const double *options, int decays, int64_t t, double *h) = {
+#include "optim.def"
+};
+#define CBP_OPTIM(name, ...) name##_decays,
+static int (*const update_decays[])(const double *options) = {
 #include "optim.def"
 };
 
@@ -38,11 +48,12 @@ RUN(optim)
     double o[MOST_NUMBERS], h[MOST_NUMBERS];
     QUIET;
     for (int i = 0; i < options; i++) o[i] = *(const double *)in[i]->data;
+    const int64_t decaying = update_decays[op->row](o) ? op->a[0] : INT64_MAX;    /* nothing decays: no difference */
     int64_t known = 0;                             /* the step that h is for: members mostly share it */
     for (int i = options; i < n_in; i += 6, out += 5) {
         const cbp_array *w = in[i], *g = in[i + 1];
-        const int64_t t = *(int64_t *)out[1]->data = *(const int64_t *)in[i + 2]->data + 1;
-        if (t != known) update_values[op->row](o, !(op->flags & 1), known = t, h);
+        const int64_t t = *(int64_t *)out[1]->data = *(const int64_t *)in[i + 2]->data + 1, member = (i - options) / 6;
+        if (t != known || member == decaying) update_values[op->row](o, member < decaying, known = t, h);
         KERNELS(w)->optim(op->row, w->size, out[0]->data, g->data, data_of(out[2]), data_of(out[3]), data_of(out[4]), h);
     }
     return CBP_OK;

@@ -116,7 +116,7 @@ def step(name, parameters, moments, options, t, decays=True):
     """Step t of a row of optim.def; options by name, missing ones 0; moments: one list a moment, or None."""
     numbers = tuple(State(float(options.get(n, 0)), "float64") for n in engine.optimizer_facts()[name][0])
     members = [(p, State(t - 1), *(m and m[i] for m in moments)) for i, p in enumerate(parameters)]
-    engine.update(name, [(numbers, decays, members)])
+    engine.update(name, [(numbers, len(members) if decays else 0, members)])
 
 
 def cotangents(n, dtype, rng):

@@ -36,7 +36,7 @@ def flatten(parameters):
 
 
 ctypedef struct update_call:             # one operation `optim`
-    int flags, n_in, n_out
+    int decaying, n_in, n_out
     cbp_array **inputs
     cbp_array **outputs
 
@@ -79,7 +79,8 @@ cdef int read_member(str row, const cbp_optim_info *info, tuple member, cbp_arra
     return 1
 
 
-cdef int read_call(str row, const cbp_optim_info *info, tuple options, list members, update_call *call) except -1:
+cdef int read_call(str row, const cbp_optim_info *info, tuple options, Py_ssize_t decays, list members,
+                   update_call *call) except -1:
     """Lay out what one operation reads and writes; there is room for 6 and 5 arrays a member."""
     cdef cbp_array **inputs = call.inputs
     cdef cbp_array **outputs = call.outputs
@@ -90,6 +91,8 @@ cdef int read_call(str row, const cbp_optim_info *info, tuple options, list memb
         if read_member(row, info, member, inputs, outputs):
             inputs += 6
             outputs += 5
+            call.decaying += decays > 0
+        decays -= 1
     call.n_in = <int>(inputs - call.inputs)
     call.n_out = <int>(outputs - call.outputs)
     return 0
@@ -105,9 +108,9 @@ def update(str row, list calls):
     row : str
         Name in optim.def.
     calls : list of (options, decays, members)
-        Each is one operation.  options: a tuple of States, float64, in the row's order.  decays: False takes
-        weight_decay as 0.  members: a list of tuples, Parameter, count of its steps (a State, int64) and each moment of
-        the row; None turns that part of the rule off.
+        Each is one operation.  options: a tuple of States, float64, in the row's order.  members: a list of tuples,
+        Parameter, count of its steps (a State, int64) and each moment of the row; None turns that part of the rule
+        off.  decays: how many of them, those at the front, take weight_decay; for the others it is 0.
     """
     cdef const cbp_optim_info *info = &cbp_optim_rows[<int>optimizers[row]]
     cdef Py_ssize_t arrays = 0, i, n = len(calls)
@@ -125,10 +128,10 @@ def update(str row, list calls):
     try:
         for i in range(n):
             options, decays, members = calls[i]
-            all_calls[i].flags = 0 if decays else 1
+            all_calls[i].decaying = 0
             all_calls[i].inputs = room
             all_calls[i].outputs = room + info.n_options + 6 * len(members)
-            read_call(row, info, options, members, &all_calls[i])
+            read_call(row, info, options, decays, members, &all_calls[i])
             room = all_calls[i].outputs + 5 * len(members)
         write = written_by(row + ".step")
         for i in range(n):
@@ -136,7 +139,7 @@ def update(str row, list calls):
                 continue
             clear(&op, CBP_OP_optim)
             op.row = optimizers[row]
-            op.flags = all_calls[i].flags
+            op.a[0] = all_calls[i].decaying
             run_in_place(&op, all_calls[i].inputs, all_calls[i].n_in, all_calls[i].outputs, all_calls[i].n_out, write)
     finally:
         free(all_calls)

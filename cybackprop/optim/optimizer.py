@@ -113,15 +113,15 @@ class Optimizer:
         engine.update(self.row, self._calls)
 
     def _arrange(self):
-        """Sort the parameters into calls of the engine: by group, dtype and whether weight decay applies."""
+        """Sort the parameters into calls of the engine, by group and dtype; first those to which weight decay applies."""
         self._calls = []
         for group in self.param_groups:
             self._follow_switches(group)
             calls, cells = {}, tuple(map(group.cell, self.numbers))
             for p in group["params"]:
                 decays = bool(group.get("decay_bias", True)) or p.ndim > 1
-                calls.setdefault((p.dtype, decays), []).append((p, self.steps[id(p)], *self.moments[id(p)]))
-            self._calls += [(cells, decays, members) for (_, decays), members in calls.items()]
+                calls.setdefault(p.dtype, ([], []))[not decays].append((p, self.steps[id(p)], *self.moments[id(p)]))
+            self._calls += [(cells, len(first), first + rest) for first, rest in calls.values()]
         self._watched = [group.cell(s) for group in self.param_groups for s in self.switches if s in self.numbers]
         self._on = list(map(bool, self._watched))
         self._arranged = structure_version()

@@ -247,28 +247,36 @@ def member(n=3, t=0, gradient=True, moment=None):
 
 def test_counts_go_up_and_a_parameter_without_a_gradient_waits():
     members = [member(t=4), member(gradient=False, t=7), member(n=0, t=1)]
-    engine.update("sgd", [(cells(lr=0.5), True, members), (cells(lr=0.25), True, [member_b := member()])])
+    engine.update("sgd", [(cells(lr=0.5), 3, members), (cells(lr=0.25), 1, [member_b := member()])])
     assert [t.item() for _, t, _ in members] == [5, 7, 2] and member_b[1].item() == 1
     assert [p.tolist() for p, _, _ in members] == [[0.5] * 3, [1.0] * 3, []] and member_b[0].tolist() == [0.75] * 3
     assert [(p.version, t.version) for p, t, _ in members] == [(1, 1), (0, 0), (1, 1)]
     engine.update("sgd", [])
-    engine.update("sgd", [(cells(), True, [])])
+    engine.update("sgd", [(cells(), 0, [])])
+
+
+def test_weight_decay_is_for_the_members_in_front():
+    members = [member(), member(gradient=False), member(), member(t=4), member()]
+    engine.update("sgd", [(cells(lr=0.5, weight_decay=0.5), 3, members)])
+    assert [p.tolist()[0] for p, *_ in members] == [0.25, 1.0, 0.25, 0.5, 0.5]
+    engine.update("sgd", [(cells(lr=0.5, weight_decay=0.5), 0, only := [member()])])
+    assert only[0][0].tolist() == [0.5] * 3
 
 
 REFUSED = {
-    "no parameter": (lambda: (cells(), True, [(None, *member()[1:])]), "no Parameter"),
-    "no moments": (lambda: (cells(), True, [member()[:2]]), "1 moments wanted, 0 given"),
-    "two moments": (lambda: (cells(), True, [(*member(), None)]), "1 moments wanted, 2 given"),
-    "an option too few": (lambda: (cells()[1:], True, [member()]), "6 options wanted, 5 given"),
-    "no option": (lambda: ((*cells()[:5], None), True, [member()]), "an option is a State"),
-    "float32 option": (lambda: ((*cells()[:5], cb.State(0.0)), True, [member()]), "an option is a State"),
-    "two numbers": (lambda: ((*cells()[:5], cb.State(np.zeros(2))), True, [member()]), "an option is a State"),
-    "no count": (lambda: (cells(), True, [(member()[0], None, None)]), "a count of steps is a State"),
-    "fractional count": (lambda: (cells(), True, [(member()[0], cb.State(0.5), None)]), "a count of steps"),
-    "shape": (lambda: (cells(), True, [member(moment=cb.Parameter(np.ones(4)))]), "a moment of shape"),
-    "dtype": (lambda: (cells(), True, [member(moment=cb.Parameter([1.0] * 3))]), "a moment of shape"),
-    "tensor": (lambda: (cells(), True, [member(moment=cb.ones(3))]), "Parameter"),
-    "options in a list": (lambda: (list(cells()), True, [member()]), "tuple"),
+    "no parameter": (lambda: (cells(), 1, [(None, *member()[1:])]), "no Parameter"),
+    "no moments": (lambda: (cells(), 1, [member()[:2]]), "1 moments wanted, 0 given"),
+    "two moments": (lambda: (cells(), 1, [(*member(), None)]), "1 moments wanted, 2 given"),
+    "an option too few": (lambda: (cells()[1:], 1, [member()]), "6 options wanted, 5 given"),
+    "no option": (lambda: ((*cells()[:5], None), 1, [member()]), "an option is a State"),
+    "float32 option": (lambda: ((*cells()[:5], cb.State(0.0)), 1, [member()]), "an option is a State"),
+    "two numbers": (lambda: ((*cells()[:5], cb.State(np.zeros(2))), 1, [member()]), "an option is a State"),
+    "no count": (lambda: (cells(), 1, [(member()[0], None, None)]), "a count of steps is a State"),
+    "fractional count": (lambda: (cells(), 1, [(member()[0], cb.State(0.5), None)]), "a count of steps"),
+    "shape": (lambda: (cells(), 1, [member(moment=cb.Parameter(np.ones(4)))]), "a moment of shape"),
+    "dtype": (lambda: (cells(), 1, [member(moment=cb.Parameter([1.0] * 3))]), "a moment of shape"),
+    "tensor": (lambda: (cells(), 1, [member(moment=cb.ones(3))]), "Parameter"),
+    "options in a list": (lambda: (list(cells()), 1, [member()]), "tuple"),
 }
 
 
@@ -276,7 +284,7 @@ REFUSED = {
 def test_a_refused_step_changes_nothing(call, words):
     good = member()
     with pytest.raises((ValueError, TypeError), match=words):
-        engine.update("sgd", [(cells(lr=1.0), True, [good]), call()])
+        engine.update("sgd", [(cells(lr=1.0), 1, [good]), call()])
     assert good[0].tolist() == [1, 1, 1] and good[0].version == good[1].version == 0
 
 
@@ -284,5 +292,5 @@ def test_moments_that_are_always_there_are_asked_for():
     numbers = tuple(cb.State(0.5, "float64") for _ in engine.optimizer_facts()["adam"][0])
     p, t, _ = member()
     with pytest.raises(ValueError, match="adam: moment 2 is missing"):
-        engine.update("adam", [(numbers, True, [(p, t, cb.Parameter(np.ones(3)), None, None)])])
+        engine.update("adam", [(numbers, 1, [(p, t, cb.Parameter(np.ones(3)), None, None)])])
     assert p.version == 0
