@@ -113,7 +113,7 @@ class Optimizer:
         engine.update(self.row, self._calls)
 
     def _arrange(self):
-        """Sort the parameters into calls of the engine, by group and dtype; first those to which weight decay applies."""
+        """Sort the parameters into calls of the engine, by group and dtype; those that decay come first."""
         self._calls = []
         for group in self.param_groups:
             self._follow_switches(group)

@@ -13,7 +13,8 @@ def explain(program):
         for text in (text for at, text in _sections(facts) if at == i):
             sections[len(rows)] = text
         rows.append(_row(program, i, *instruction))
-        rows += [["", f"  {what}", "", _blocks(outs), "", "", line] for what, outs, line in engine.program_steps(program, i)]
+        steps = engine.program_steps(program, i)
+        rows += [["", f"  {what}", "", _blocks(outs), "", "", line] for what, outs, line in steps]
     print(f"{len(program.instructions())} instructions, slab {facts['slab']:,} bytes, scratch {facts['scratch']:,}")
     _table(["", "operation", "reads", "writes", "bytes", "slab at", "from"], rows, sections)
     constants = _constants(program)
