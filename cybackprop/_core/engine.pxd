@@ -64,7 +64,9 @@ cdef class Sweep:
     cdef cbp_array *trash                # where kernels write what nobody wants
     cdef bint skips(self, Record edge)
     cdef cbp_array *bin(self, cbp_array *like_) except NULL
-    cdef drop(self, Record r)
+    cdef void drop(self, Record r) noexcept
+    cdef Record visit(self, bint show)
+    cdef Tensor shown                    # the cotangent of the record that was visited last, where it was asked for
     cdef Tensor cotangent(self, Record r)
     cdef Tensor finish(self, Record r)
     cdef int run(self) except -1

@@ -37,7 +37,7 @@ cdef class Sweep:
             cbp_array_drop(self.goals[i])
         free(self.goals)
 
-    cdef drop(self, Record r):
+    cdef void drop(self, Record r) noexcept:
         r.sweeper = NULL
         r.cot_tensor = None
         cbp_array_drop(r.cot)
@@ -183,17 +183,24 @@ cdef class Sweep:
     cdef Tensor cotangent(self, Record r):
         return <Tensor>r.cot_tensor if self.create_graph else wrap(cbp_array_hold(r.cot))
 
-    def step(self, bint want_cotangent=True):
+    def step(self):
         """Visit one record; returns (record, its cotangent) or None at the end."""
-        cdef Record r
-        cdef Tensor g = None
         if self.count == 0:
             return None
-        r = self.pop()
+        r = self.visit(True)
+        g, self.shown = self.shown, None
+        return r, g
+
+    cdef Record visit(self, bint show):
+        """Visit the record with the highest number; its cotangent is left in `shown`."""
+        cdef Record r = self.pop()
+        cdef Tensor g
         try:
             check_alive(r)
-            if want_cotangent or r.owner != NULL or r.hooks is not None:
+            if show or r.owner != NULL or r.hooks is not None:
                 g = self.finish(r)
+                if show:
+                    self.shown = g
             if self.create_graph:
                 if r.n:
                     give_all(r.row, r, self, r.row.vjp_rule(r, r.cot_tensor))
@@ -203,7 +210,7 @@ cdef class Sweep:
                 r.release()
         finally:
             self.drop(r)
-        return r, g
+        return r
 
     cdef Tensor finish(self, Record r):
         """The complete cotangent of a record: hooks see it, owners get it."""
@@ -233,7 +240,7 @@ cdef class Sweep:
         cbp_no_grad = 0 if self.create_graph else 1
         try:
             while self.count > 0:
-                self.step(False)
+                self.visit(False)
         finally:
             cbp_no_grad = outer
         return 0
