@@ -96,7 +96,9 @@ static void run(const cbp_product *x, ptrdiff_t groups, T *scratch)
     const double work = (double)x->M * (double)x->N * (double)x->K;
     if ((x->M <= 0 && !x->sums) || x->N <= 0) return;
     if (work < 2 * CBP_MADDS_A_THREAD || cbp_get_num_threads() < 2) {
-        run_part(&all, 0);
+        T *own = cbp_worker_scratch();
+        if (tn_slots(groups)) run_groups(x, groups, scratch + SERIAL, own ? own : scratch);
+        else run_serial(x, own ? own : scratch);
         return;
     }
     /* Twice as many parts as threads where they are long, so that a late worker costs little. */

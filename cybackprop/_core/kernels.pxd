@@ -9,7 +9,7 @@ cdef extern from "cbp.h" nogil:
     ctypedef enum cbp_layout:
         CBP_NN, CBP_NT, CBP_TN
     enum:
-        CBP_MAX_DIMS
+        CBP_MAX_DIMS, CBP_ONE_GROUP_ABOVE
     ctypedef struct cbp_kernels:
         const char *target
         int bits

@@ -113,6 +113,8 @@ cdef str op_text(const cbp_op *op):
         name = cbp_optim_rows[op.row].name.decode()
     if op.kind == CBP_OP_dense_vjp and op.prev >= 0:
         name += ", then slope of " + cbp_unary_rows[op.prev].name.decode()
+    if op.kind == CBP_OP_dense_vjp and op.a[0] * op.a[1] > CBP_ONE_GROUP_ABOVE:
+        name += ", dw as one group"
     return name
 
 
