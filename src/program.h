@@ -34,7 +34,7 @@ typedef struct {
     cbp_op op;
     int32_t in, n_in, out, n_out;      /* places in args */
     int32_t line;                      /* the caller's note: where this came from */
-    int32_t segment;                   /* 0: the run itself, 1: its reverse sweep, which may come later */
+    int32_t segment;                   /* 0: the run itself, 1, 2, ...: reverse sweeps, which may come later */
     uint8_t writes;                    /* changes state */
 } cbp_instr;
 

@@ -11,25 +11,29 @@ cdef class Derivative:
         Which results take a gradient; of one dtype.
     sources : list
         What each cotangent is for: a number of a leaf of the arguments, or a Tensor.
-    cotangents : list of Tensor or None
-        As the recorded sweep left them.
+    sweeps : list of tuple
+        Which of the outputs each recorded sweep starts from: those that nobody sweeps from have no cotangent, not 0.
+    cotangents : list of lists of Tensor or None
+        As the recorded sweeps left them.
     rules : (vjp, jvp)
         Of the record, in tensor operations: they run the function again.
     states : list of State
         What the function writes: a rule that runs it again puts them back first.
-    error : str or None
-        What every sweep raises: the function changes something that its own history has kept.
+    errors : list of str or None
+        What a sweep raises: the function changes something that its own history has kept.
     """
-    cdef readonly list outputs, sources, states
-    cdef readonly str error
-    cdef list cotangents, values, inputs
-    cdef list swept                      # places in Program.states of those that the sweep reads
+    cdef readonly list outputs, sources, states, sweeps, errors
+    cdef list cotangents
+    cdef list values                     # for each sweep the value of each cotangent, -1: None
+    cdef dict inputs                     # (sweep, output) -> value
+    cdef list swept                      # for each sweep places in Program.states of those that it reads
     cdef Row row, part
     cdef object rules
 
-    def __init__(self, outputs, sources, cotangents, rules, states, error=None):
-        self.outputs, self.sources, self.cotangents, self.states = outputs, sources, cotangents, states
-        self.inputs, self.values, self.error = [], [], error
+    def __init__(self, outputs, sources, sweeps, cotangents, rules, states, errors):
+        self.outputs, self.sources, self.sweeps, self.cotangents = outputs, sources, sweeps, cotangents
+        self.states, self.errors = states, errors
+        self.inputs, self.values = {}, []
         self.row = ProgramRow("compiled", rules)
         self.part = PartRow("part of compiled", part_rules)
 
@@ -45,7 +49,7 @@ cdef class Derivative:
         cdef Py_ssize_t total = 0, i
         run.program, run.frame, run.leaves, run.copies, run.entry = program, frame, leaves, copies, entry
         if self.swept is None:
-            self.swept = swept_states(program)
+            self.swept = [swept_states(program, k) for k in range(len(self.sweeps))]
         run.made = [wrap(cbp_array_hold((<Tensor>x).a)) for x in made]       # the tensors themselves will hold the run
         run.take_versions()
         for i in self.outputs:
@@ -64,10 +68,10 @@ cdef class Derivative:
             t.record = r
             return 0
         total = 0
-        for i in self.outputs:
+        for k, i in enumerate(self.outputs):
             t = <Tensor>made[i]
             p = new_record(self.part, 1, t.a)
-            p.attrs = {"at": total, "of": r.size, "shape": t.shape}
+            p.attrs = {"at": total, "of": r.size, "shape": t.shape, "number": k}
             Py_INCREF(r)
             p.edges[0] = <PyObject *>r
             t.record = p
@@ -85,6 +89,20 @@ cdef class Run:
     cdef readonly list made
     cdef readonly object copies, entry
     cdef list versions
+    cdef set present                     # which of the outputs the sweep under way comes from
+    cdef object sweeper
+
+    def mark(self, number, sweeper=None):
+        """The sweep comes from an output of that number."""
+        if self.present is None or self.sweeper is not sweeper:          # another was abandoned
+            self.present, self.sweeper = set(), sweeper
+        self.present.add(number)
+
+    def come_from(self):
+        """Numbers of the outputs that the sweep comes from; forgets them."""
+        found = tuple(range(len(self.program.derivative.outputs))) if not self.present else tuple(sorted(self.present))
+        self.present = self.sweeper = None
+        return found
 
     def __dealloc__(self):
         if self.program is not None and self.frame is not None:
@@ -101,23 +119,23 @@ cdef class Run:
         self.versions = [cbp_array_version(self.program.states[k]) for k in range(self.program.n_states)]
         return 0
 
-    def check(self, bint again=False):
-        """Raise TapeError if the sweep is impossible: something that it reads has changed since.
+    def check(self, int number=-1):
+        """Raise TapeError if a sweep is impossible: something that it reads has changed since.
 
-        again: the function shall run again, so nothing that it reads may have changed.
+        number: of the recorded sweep; -1: the function shall run again, so nothing that it reads may have changed.
         """
         cdef Program program = self.program
         cdef cbp_array *a
         cdef int k, i
-        if program.derivative.error is not None:
-            raise TapeError(program.derivative.error)
-        for k in range(program.n_written, program.n_states) if again else program.derivative.swept:
+        if number >= 0 and program.derivative.errors[number] is not None:
+            raise TapeError(program.derivative.errors[number])
+        for k in range(program.n_written, program.n_states) if number < 0 else program.derivative.swept[number]:
             a = program.states[k]
             if cbp_array_version(a) != self.versions[k]:
                 raise TapeError(f"compiled: a state of shape {array_shape(a)} was read at version {self.versions[k]}, "
                                 f"but it is at version {cbp_array_version(a)} now{last_write(a)}; call backward before "
                                 "it changes")
-        if not again:
+        if number >= 0:
             return
         if not program.key.stands():
             raise TapeError("compiled: a number, a mode or an object that the function reads outside has changed "
@@ -130,12 +148,24 @@ cdef class Run:
                                     "derivatives before it changes")
 
 
-cdef list swept_states(Program program):
-    """Places in program.states of those that its sweep reads."""
+cdef (int32_t, int32_t) sweep_bounds(const cbp_program *p, int number) noexcept:
+    """The instructions of a recorded sweep: segments follow one another."""
+    cdef int32_t begin = p.forward, end
+    while begin < p.n_instrs and p.instrs[begin].segment < 1 + number:
+        begin += 1
+    end = begin
+    while end < p.n_instrs and p.instrs[end].segment == 1 + number:
+        end += 1
+    return begin, end
+
+
+cdef list swept_states(Program program, int number):
+    """Places in program.states of those that a sweep reads."""
     cdef cbp_program *p = program.p
-    cdef int32_t i, k, v
+    cdef int32_t i, k, v, begin, end
     places, found = {<size_t>program.states[k]: k for k in range(program.n_states)}, {}
-    for i in range(p.forward, p.n_instrs):
+    begin, end = sweep_bounds(p, number)
+    for i in range(begin, end):
         for k in range(p.instrs[i].n_in):
             v = cbp_in(p, &p.instrs[i])[k]
             if v >= 0 and p.values[cbp_root(p, v)].place == CBP_STATE:
@@ -161,21 +191,28 @@ cdef class ProgramRow(Row):
         cdef char *at = <char *>r.cot.data
         if recording():                  # inside another program: operation by operation
             return give_all(self, r, s, self.vjp_rule(r, wrap(cbp_array_hold(r.cot))))
-        run.check()
+        present = run.come_from()
+        if present not in d.sweeps:
+            for k in present:
+                run.mark(k)
+            return give_all(self, r, s, self.vjp_rule(r, wrap(cbp_array_hold(r.cot))))
+        number = d.sweeps.index(present)
+        run.check(number)
         for k, i in enumerate(d.outputs):
-            a = cbp_frame_array(run.frame.f, d.inputs[k])
-            a.data = at
+            if k in present:
+                cbp_frame_array(run.frame.f, d.inputs[number, k]).data = at
+            a = (<Tensor>run.made[i]).a
             at += a.size * cbp_itemsize(<cbp_dtype>a.dtype)
         results = []
         for i in range(r.n):
-            v = d.values[i]
+            v = d.values[number][i]
             if v < 0:
                 results.append(None)
                 continue
             t = wrap(new_array(program.p.values[v].dtype, program.p.values[v].ndim, program.p.values[v].shape))
             cbp_frame_array(run.frame.f, v).data = t.a.data
             results.append(t)
-        program.run_sweep(run.frame)
+        program.run_sweep(run.frame, number)
         return give_all(self, r, s, results)
 
 
@@ -191,6 +228,7 @@ cdef class PartRow(Row):
         cdef Py_ssize_t n = r.attrs["of"], item = cbp_itemsize(<cbp_dtype>r.dtype)
         if recording():
             return give_all(self, r, s, self.vjp_rule(r, wrap(cbp_array_hold(r.cot))))
+        (<Run>(<Record>r.edges[0]).saved).mark(r.attrs["number"], s)
         cdef cbp_array *c = new_array(r.dtype, 1, &n)
         memset(c.data, 0, n * item)
         memcpy(<char *>c.data + <Py_ssize_t>r.attrs["at"] * item, r.cot.data, r.size * item)

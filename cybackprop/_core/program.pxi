@@ -78,7 +78,7 @@ cdef class Program:
                 self.inputs[n].leaf = source[1]
                 self.others.append(None)
             elif source[0] == "cotangent":
-                self.derivative.inputs.append(v)
+                self.derivative.inputs[source[1]] = v
                 continue
             else:
                 self.inputs[n].kind = FROM_GRAD
@@ -278,8 +278,9 @@ cdef class Program:
                 owner.grad_ = made[<int>number]
         return 0
 
-    cdef int run_sweep(self, Frame frame) except -1:
-        cdef int32_t begin = self.p.forward, end = self.p.n_instrs
+    cdef int run_sweep(self, Frame frame, int number) except -1:
+        cdef int32_t begin, end
+        begin, end = sweep_bounds(self.p, number)
         begin_turn(self)
         with nogil:
             cbp_frame_run(frame.f, begin, end)
@@ -326,8 +327,9 @@ def build_program(Recorder r, results, effects, paths, Derivative derivative=Non
         made.output_values[i] = outputs[i]
     made.derivative = derivative
     if derivative is not None:
-        r.segment = 1
-        derivative.values = [-1 if g is None else r.result((<Tensor>g).a) for g in derivative.cotangents]
+        for i, cotangents in enumerate(derivative.cotangents):
+            r.segment = 1 + i
+            derivative.values.append([-1 if g is None else r.result((<Tensor>g).a) for g in cotangents])
         derivative.cotangents = None
     made.recorded, made.constants = r.recorded(), r.constants(paths)
     made.p = r.p

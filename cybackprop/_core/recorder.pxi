@@ -226,21 +226,22 @@ cdef class Recorder:
         self.append(&op, &v, 1, &out, 1)
         return out
 
-    def sweep(self, tensors, boundary):
-        """Record the reverse sweep of what was run.
+    def sweep(self, tensors, boundary, number):
+        """Record a reverse sweep of what was run.
 
-        tensors: results whose records are alive.  boundary: the records where it ends.  Returns the cotangents of the
-        boundary, a Tensor or None each.
+        tensors: number of an output -> the result, whose record is alive.  boundary: the records where it ends.
+        number: of the sweep, from 0.
+        Returns the cotangents of the boundary, a Tensor or None each.
         """
         cdef Tensor t, g
         cdef Sweep s = Sweep(True, False, boundary)
-        self.segment = 1
+        self.segment = 1 + number
         self.start(())
         try:
-            for k, t in enumerate(tensors):
+            for k, t in tensors.items():
                 g = wrap(like(t.a))
                 memset(g.a.data, 0, g.nbytes)
-                self.input(g.a, ("cotangent", k))
+                self.input(g.a, ("cotangent", (number, k)))
                 s.start(t, g)
             return s.run_all()
         finally:

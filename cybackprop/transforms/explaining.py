@@ -51,7 +51,7 @@ def _wanted(fact):
 
 def _sections(facts):
     return ((facts["writes_from"], "state is written from here on"),
-            (facts["sweep_from"], "the reverse sweep, when somebody asks for it"))
+            (facts["sweep_from"], "reverse sweeps: each runs when somebody asks for it"))
 
 
 def _row(program, i, what, ins, outs, line):

@@ -9,6 +9,8 @@ from cybackprop.transforms.arguments import pack, results
 from cybackprop.transforms.rerun import rules
 from cybackprop.transforms.watching import Findings, Watcher
 
+MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
+
 
 class Recorded:
     """Runs a function while recording it.
@@ -86,11 +88,17 @@ class Recorded:
                 raise TapeError(f"compile: a result depends on a tensor outside with a history ({r.op}, record "
                                 f"{r.number}) that later runs would not find; pass it as an argument")
         sources = list(sources.values())
-        cotangents, error = len(sources) * [None], None
-        try:
-            cotangents = self.recorder.sweep([self.tensors[k] for k in outputs], list(edge))
-        except TapeError as refusal:     # as eagerly: the history is there, but can't be swept
-            error = str(refusal)
+        every = tuple(range(len(outputs)))
+        sweeps = [(k,) for k in every[:MOST_SWEEPS]] + ([every] if len(outputs) > 1 else [])
+        cotangents, errors = [], []
+        for number, chosen in enumerate(sweeps):
+            try:
+                chosen = {k: self.tensors[outputs[k]] for k in chosen}
+                cotangents.append(self.recorder.sweep(chosen, list(edge), number))
+                errors.append(None)
+            except TapeError as refusal:     # as eagerly: the history is there, but can't be swept
+                cotangents.append(len(sources) * [None])
+                errors.append(str(refusal))
         function, spec = self.function, self.spec
 
         def again(values):
@@ -98,8 +106,8 @@ class Recorded:
             mark = engine.last_number()
             return results(function(*args, **kwargs), values, mark)[0]
 
-        return Derivative(outputs, sources, cotangents, rules(again, outputs), self.recorder.written_states(),
-                          error)
+        return Derivative(outputs, sources, sweeps, cotangents, rules(again, outputs), self.recorder.written_states(),
+                          errors)
 
 
 # ---- modules

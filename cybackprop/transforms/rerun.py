@@ -16,7 +16,7 @@ from cybackprop.transforms.walks import climb
 def _again(record, function, outputs):
     """The results of another run, linked to what the first was linked to; states are what they were then."""
     run = record.saved
-    run.check(again=True)
+    run.check()
     with contextlib.ExitStack() as undo:
         for state, value in zip(run.states, run.entry, strict=True):
             undo.callback(state.assign, engine.tensor(state))
@@ -30,13 +30,14 @@ def rules(function, outputs):
     """(vjp, jvp) of the record of a compiled function: leaves -> the tensors of its result, of which outputs count."""
 
     def vjp(record, g):
+        present = record.saved.come_from()
         results = _again(record, function, outputs)
         sweep = Sweep(False, engine.is_grad_enabled(), record.inputs)
         at = 0
-        for y in results:
+        for k, y in enumerate(results):
             part = g if len(outputs) == 1 else reshape(g, -1)[at:at + y.size]
             at += y.size
-            if y.record is not None:
+            if y.record is not None and k in present:
                 sweep.start(y, reshape(part, y.shape))
         return sweep.run_all()
 
@@ -52,6 +53,7 @@ def rules(function, outputs):
 
 def _part_vjp(record, g):
     at, total = record.attrs["at"], record.attrs["of"]
+    record.inputs[0].saved.mark(record.attrs["number"])
     return (concatenate([zeros(at, g.dtype), reshape(g, -1), zeros(total - at - g.size, g.dtype)]),)
 
 
