@@ -101,7 +101,7 @@ cdef str op_text(const cbp_op *op):
     name = op_name(op)
     if op.kind == CBP_OP_chain:
         links = [link_name(&op.chain.links[i]) for i in range(op.chain.n_links)]
-        shown = links if len(links) <= 8 else [*links[:5], f"... {len(links) - 6} more ...", links[-1]]
+        shown = links if len(links) <= 8 else [*links[:5], f"... {len(links) - 6} more ...", links[len(links) - 1]]
         return f"chain of {len(links)}: {' '.join(shown)}"
     if op.kind == CBP_OP_tile:
         shown = (f"{cbp_tile_units(op.tile)} x {op.tile.unit} rows" +

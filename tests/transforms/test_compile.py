@@ -368,3 +368,10 @@ def test_a_program_outlives_what_it_was_recorded_with():
     del compiled
     gc.collect()
     assert gone() is None
+
+
+def test_a_long_chain_is_shown_by_its_ends(capsys):
+    compiled = cb.compile(lambda x: cb.sqrt(cb.exp(cb.abs(cb.tanh(cb.sin(cb.cos(cb.tanh(cb.sin(cb.exp(x))))))))))
+    compiled(ROWS)
+    compiled.programs[0].explain()
+    assert "chain of 9: exp sin tanh cos sin ... 3 more ... sqrt" in capsys.readouterr().out
