@@ -1,6 +1,7 @@
-"""A run with everything that must survive a save: `python resumable.py SAVED RESULT OPTIMIZER PATIENCE` finishes it.
+"""A run with everything that must survive a save: `python resumable.py SAVED RESULT OPTIMIZER PATIENCE STEPS` goes on.
 
-3 epochs of 7 batches, the last of them ragged; dropout from a generator of its own and from the process's default one.
+3 epochs of 7 batches, the last of them ragged; dropout from a generator of its own and from the process's default one;
+a schedule by epochs or steps; EarlyStopping, and a callback of one's own.
 """
 
 import pickle
@@ -17,7 +18,25 @@ OPTIMIZERS = {
     "sgd": lambda p: optim.SGD(p, lr=0.4, momentum=0.9, nesterov=True),
     "rough": lambda p: optim.SGD(p, lr=4.0),
     "rmsprop": lambda p: optim.RMSprop(p, lr=0.02, centered=True),
+    "each step": lambda p: optim.AdamW(p, lr=0.05),
 }
+
+
+class Average(train.Callback):
+    """The mean loss of all epochs so far."""
+
+    def __init__(self):
+        self.mean, self.epochs = 0.0, 0
+
+    def on_epoch_end(self, trainer, epoch, logs):
+        self.epochs += 1
+        self.mean += (logs["loss"] - self.mean) / self.epochs
+
+    def state_dict(self):
+        return {"mean": self.mean, "epochs": self.epochs}
+
+    def load_state_dict(self, state):
+        self.mean, self.epochs = state["mean"], state["epochs"]
 
 
 def data():
@@ -33,30 +52,33 @@ def parts(optimizer, seed=None):
     model = nn.Sequential(nn.Dense(6, 16, activation="relu", rng=rng), nn.Dropout(0.3, rng=rng.spawn()),
                           nn.Dense(16, 8, activation="tanh", rng=rng), nn.Dropout(0.2), nn.Dense(8, 3, rng=rng))
     opt = OPTIMIZERS[optimizer](model.parameters())
-    return model, opt, optim.WarmupLR(opt, 1, 0.5, after=lambda o: optim.CosineLR(o, 3))
+    every, last = ("step", EPOCHS * BATCHES) if optimizer == "each step" else ("epoch", EPOCHS)
+    schedule = optim.WarmupLR(opt, 1, 0.5, after=lambda o: optim.CosineLR(o, last))
+    return model, opt, {"metrics": ["accuracy"], "schedule": schedule, "schedule_every": every}
 
 
 def new(optimizer):
-    model, opt, schedule = parts(optimizer, 11)
+    model, opt, options = parts(optimizer, 11)
     cb.seed(5)
-    return train.Trainer(model, "cross_entropy", opt, seed=7, metrics=["accuracy"], schedule=schedule)
+    return train.Trainer(model, "cross_entropy", opt, seed=7, **options)
 
 
 def loaded(path, optimizer):
-    model, opt, schedule = parts(optimizer)
-    return train.Trainer.load(path, model, "cross_entropy", opt, metrics=["accuracy"], schedule=schedule)
+    model, opt, options = parts(optimizer)
+    return train.Trainer.load(path, model, "cross_entropy", opt, **options)
 
 
 def fit(trainer, patience, max_steps=None):
+    """Train; returns the callbacks."""
     (X, y), validation = data()
-    stopper = train.EarlyStopping(patience=patience)
-    trainer.fit(X, y, epochs=EPOCHS, batch_size=SIZE, validation_data=validation, callbacks=[stopper],
+    callbacks = [train.EarlyStopping(patience=patience), Average()]
+    trainer.fit(X, y, epochs=EPOCHS, batch_size=SIZE, validation_data=validation, callbacks=callbacks,
                 max_steps=max_steps)
-    return stopper
+    return callbacks
 
 
-def everything(trainer, stopper):
-    """All that must be equal, to the bit; the speed is not."""
+def everything(trainer, callbacks):
+    """All that must be equal, to the bit; the speed is not.  Callbacks of a run that is over are not in its file."""
     history = {k: v for k, v in trainer.history.history.items() if k != "examples_per_second"}
     return {
         "parameters": {k: v.tobytes() for k, v in trainer.model.state_dict().items()},
@@ -66,13 +88,15 @@ def everything(trainer, stopper):
         "schedule": trainer.schedule.state_dict(), "history": (trainer.history.epoch, history),
         "counters": (trainer.step, trainer.epochs, trainer.unfinished), "order": tuple(trainer.rng.state),
         "dropout": tuple(trainer.model.layers[1].rng.state), "default": tuple(cb.default_rng().state),
-        "stopper": {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in stopper.state_dict().items()},
+        "callbacks": [{k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in c.state_dict().items()}
+                      for c in callbacks],
         "predictions": trainer.predict(data()[1][0]).tobytes(),
     }
 
 
 if __name__ == "__main__":
-    saved, result, name, wait = sys.argv[1:]
+    saved, result, name, wait, steps = sys.argv[1:]
     trainer = loaded(saved, name)
+    callbacks = fit(trainer, int(wait), int(steps)) if int(steps) else []
     with open(result, "wb") as file:
-        pickle.dump(everything(trainer, fit(trainer, int(wait))), file)
+        pickle.dump(everything(trainer, callbacks), file)

@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ spec.loader.exec_module(resumable)
 
 STEPS = resumable.EPOCHS * resumable.BATCHES
 # (optimizer, patience): steps; the last of them stops after the second epoch
-RUNS = {("adam", 10): STEPS, ("sgd", 10): STEPS, ("rmsprop", 10): STEPS, ("rough", 1): STEPS - resumable.BATCHES}
+RUNS = {("adam", 10): STEPS, ("sgd", 10): STEPS, ("rmsprop", 10): STEPS, ("each step", 10): STEPS,
+        ("rough", 1): STEPS - resumable.BATCHES}
 
 
 @functools.cache
@@ -43,7 +45,7 @@ def test_the_runs_are_what_the_tests_need():
     """Ragged batches, one early stop before the end, best weights that are not the last, dropout that draws."""
     assert len(resumable.data()[0][0]) % resumable.SIZE == 5
     assert {run: uninterrupted(*run)["counters"][0] for run in RUNS} == RUNS
-    assert uninterrupted("rough", 1)["stopper"]["best_epoch"] == 0
+    assert uninterrupted("rough", 1)["callbacks"][0]["best_epoch"] == 0
     other = resumable.new("adam")
     other.model.layers[1].rng.state = (1, 1)
     assert {"parameters", "dropout"} <= set(differences(uninterrupted("adam", 10),
@@ -60,23 +62,48 @@ def test_at_every_step(optimizer, patience, steps, tmp_path):
     assert differences(whole, resumable.everything(trainer, resumable.fit(trainer, patience))) == []
 
 
-@pytest.mark.parametrize("steps", [0, 3, 6, 7, 13, 20])
-def test_in_a_fresh_process(steps, tmp_path, optimizer="adam", patience=10):
-    saved(optimizer, patience, steps, tmp_path / "run")
-    run, result = tmp_path / "run", tmp_path / "result"
-    subprocess.run([sys.executable, SCRIPT, run, result, optimizer, str(patience)], check=True)
-    result = pickle.loads(result.read_bytes())
-    assert differences(uninterrupted(optimizer, patience), result) == []
+# every step of two runs: one goes to its end, EarlyStopping ends the other
+FRESH = [(*run, k) for run in (("adam", 10), ("rough", 1)) for k in range(RUNS[run] + 1)]
+
+
+@pytest.fixture(scope="module")
+def gone_on(tmp_path_factory):
+    """(optimizer, patience, steps) -> what a fresh process made of the rest of that run: a few of them at a time."""
+    folder = tmp_path_factory.mktemp("fresh")
+
+    def go_on(case):
+        path = folder / f"{case[0]} {case[2]}"
+        subprocess.run([sys.executable, SCRIPT, path, f"{path} result", *map(str, case[:2]),
+                        str(RUNS[case[:2]] - case[2])], check=True)
+        return pickle.loads(Path(f"{path} result").read_bytes())
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = {}
+        for case in FRESH:
+            saved(*case, folder / f"{case[0]} {case[2]}")
+            futures[case] = pool.submit(go_on, case)
+        yield futures
+        for future in futures.values():
+            future.cancel()
+
+
+@pytest.mark.parametrize("optimizer, patience, steps", FRESH)
+def test_in_a_fresh_process(optimizer, patience, steps, gone_on):
+    """train(N) equals train(k); save; load in a new process; train(N - k)."""
+    whole = uninterrupted(optimizer, patience)
+    if steps == RUNS[optimizer, patience]:
+        whole = whole | {"callbacks": []}
+    assert differences(whole, gone_on[optimizer, patience, steps].result()) == []
 
 
 def test_many_times(tmp_path):
     """Saved and loaded after every step."""
-    trainer, stopper = resumable.new("sgd"), None
+    trainer, callbacks = resumable.new("sgd"), None
     for _ in range(STEPS):
-        stopper = resumable.fit(trainer, 10, max_steps=1)
+        callbacks = resumable.fit(trainer, 10, max_steps=1)
         trainer.save(tmp_path / "run")
         trainer = resumable.loaded(tmp_path / "run", "sgd")
-    assert differences(uninterrupted("sgd", 10), resumable.everything(trainer, stopper)) == []
+    assert differences(uninterrupted("sgd", 10), resumable.everything(trainer, callbacks)) == []
 
 
 def test_saving_changes_nothing(tmp_path):
