@@ -73,7 +73,8 @@ class Module:
     def train(self, mode=True):
         """Switch to training (dropout active) or, with False, to evaluation; returns the module."""
         for _, module in self.named_modules():
-            module.training = bool(mode)
+            if module.training is not bool(mode):                # programs look at modules again after each change
+                module.training = bool(mode)
         return self
 
     def eval(self):

@@ -8,9 +8,10 @@ from cybackprop._core.engine import no_grad, tensor
 from cybackprop.errors import ModelFileError, ShapeError
 from cybackprop.nn.losses import LOSSES
 from cybackprop.ops.indexing import take
-from cybackprop.ops.random import Generator, default_rng
+from cybackprop.ops.random import Generator
 from cybackprop.train import checkpoint
 from cybackprop.train.callbacks import Callback, History
+from cybackprop.train.evaluating import Evaluator, Members
 from cybackprop.train.metrics import METRICS
 from cybackprop.train.step import Runner, checked_rows, make_step, sample_weights
 
@@ -46,7 +47,8 @@ class Trainer:
         Clip the joint norm of the gradients, or each element.
     compile : bool
         Record the step once and replay it in C (see `cybackprop.compile`); the bits are the same.  A model or loss that
-        can't be recorded runs step by step, after one warning.
+        can't be recorded runs step by step, after one warning.  Predictions too are replayed, for batches of a shape
+        that comes back.
 
     Examples
     --------
@@ -68,9 +70,11 @@ class Trainer:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.loss = _named(loss, LOSSES, "loss")
         self._every_step = schedule if schedule_every == "step" else None
+        self._members = Members(lambda: self.model)
         self._runner = Runner(make_step(
             model, self.loss, optimizer, lambda: self.dtype, accumulate=accumulate, clip_norm=clip_norm,
-            clip_value=clip_value, schedule=self._every_step), compile, self._generators)
+            clip_value=clip_value, schedule=self._every_step), compile, self._members.generators)
+        self._forward = Evaluator(lambda x: self.model(tensor(x, self.dtype)), compile, self._members)
         self.metrics = {m if isinstance(m, str) else m.__name__: _named(m, METRICS, "metric") for m in metrics}
         self.rng = Generator(seed)
         self.history = History()
@@ -233,15 +237,8 @@ class Trainer:
         X = self._inputs(X)
         if X.ndim == 0:
             raise ShapeError("predict: X has no axis of samples")
-        modes = [(m, m.training) for _, m in self.model.named_modules()]
-        self.model.eval()
-        try:
-            with no_grad():
-                parts = [self.model(tensor(X[i:i + batch_size], self.dtype)).numpy()
-                         for i in range(0, max(len(X), 1), batch_size)]
-        finally:
-            for module, training in modes:
-                module.training = training
+        with self._forward.mode():
+            parts = [self._forward(X[i:i + batch_size]).numpy() for i in range(0, max(len(X), 1), batch_size)]
         return np.concatenate(parts)
 
     # ---- data
@@ -275,7 +272,7 @@ class Trainer:
         checkpoint.save(path, {
             "parameters": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
-            "rng": list(self.rng.state), "generators": [list(g.state) for g in self._generators()],
+            "rng": list(self.rng.state), "generators": [list(g.state) for g in self._members.generators()],
             "history": self.history.state_dict(), "step": self.step, "epochs": self.epochs,
             "unfinished": self.unfinished, "plan_epoch": self._plan_epoch, "batch": self._batch,
             "order_at": None if self._order_at is None else list(self._order_at), "sum": list(self._sum),
@@ -294,7 +291,8 @@ class Trainer:
         """
         state = checkpoint.load(path)
         trainer = cls(model, loss, optimizer, seed, metrics, schedule, **options)
-        if len(state["generators"]) != len(trainer._generators()) or (schedule is None) != (state["schedule"] is None):
+        generators = trainer._members.generators()
+        if len(state["generators"]) != len(generators) or (schedule is None) != (state["schedule"] is None):
             raise ValueError(f"Trainer.load: {path} was saved with {len(state['generators']) - 1} generators "
                              f"in the model and {'no' if state['schedule'] is None else 'a'} schedule; "
                              "make model and schedule the same way")
@@ -310,7 +308,7 @@ class Trainer:
                 schedule.load_state_dict(before[1])
             raise ModelFileError(f"{path} does not fit this optimizer and schedule: {error}") from error
         trainer.rng.state = state["rng"]
-        for generator, saved in zip(trainer._generators(), state["generators"], strict=True):
+        for generator, saved in zip(generators, state["generators"], strict=True):
             generator.state = saved
         trainer.history.load_state_dict(state["history"])
         trainer.step, trainer.epochs = state["step"], state["epochs"]
@@ -320,11 +318,6 @@ class Trainer:
         trainer._sum = tuple(state["sum"])
         trainer._callback_states = state["callbacks"]
         return trainer
-
-    def _generators(self):
-        """Generators inside the model (dropout), and the process's default one, in a fixed order."""
-        own = [g for _, m in self.model.named_modules() for g in vars(m).values() if isinstance(g, Generator)]
-        return [*own, default_rng()]
 
     def _hand_over(self, callbacks):
         """Give callbacks the state they had when the unfinished run was saved."""

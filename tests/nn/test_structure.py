@@ -25,7 +25,6 @@ CHANGES = {
     "attribute": lambda m: setattr(m, "factor", 3),
     "attribute of a layer": lambda m: setattr(m.layers[0], "activation", "relu"),
     "delete": lambda m: delattr(m, "more"),
-    "train": lambda m: m.train(),
     "eval": lambda m: m.eval(),
     "freeze": lambda m: m.requires_grad_(False),
     "freeze one": lambda m: setattr(m.layers[0].bias, "requires_grad", False),
@@ -60,8 +59,10 @@ def test_changes_of_structure_are_counted(change):
     before = cb.structure_version()
     change(model)
     assert cb.structure_version() > before
-
-
+    if change is CHANGES["eval"]:
+        assert not any(m.training for _, m in model.eval().named_modules())
+        before = cb.structure_version()
+        assert all(m.training for _, m in model.train().named_modules()) and cb.structure_version() > before
 
 
 STEADY = {
@@ -73,6 +74,7 @@ STEADY = {
     "names and state": lambda m, x: (m.state_dict(), repr(m), m.parameters()),
     "load": lambda m, x: m.load_state_dict(m.state_dict()),
     "no_grad": lambda m, x: cb.no_grad()(m)(x),
+    "the mode that it is in": lambda m, x: m.train(),
 }
 
 
