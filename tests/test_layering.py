@@ -2,6 +2,10 @@
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -65,6 +69,18 @@ C_FILES = sorted((ROOT / "src").glob("*"))
 def test_c_never_includes_python_prints_or_exits(path):
     code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
     assert not re.search(r"Python\.h|\b(v?f?printf|puts|exit|abort)\s*\(", code)
+
+
+@pytest.mark.plain_build
+def test_the_kernels_objects_name_no_python_symbol():
+    """What the modules were linked with: the interpreter of programs and all else in src."""
+    build = ROOT / "build" / f"temp.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    objects = sorted(build.glob("*/src/*.o"))
+    if not objects or not shutil.which("nm"):
+        pytest.skip("no objects of an in-place build here, or no nm to read them")
+    assert {p.stem for p in C_FILES if p.suffix == ".c"} <= {o.stem for o in objects}
+    found = subprocess.run(["nm", "-u", *objects], capture_output=True, text=True, check=True).stdout
+    assert "memcpy" in found and re.findall(r"\bU _?Py\w*", found) == []
 
 
 @pytest.mark.parametrize("flag", ["-ffast-math", "-Ofast", "-march=native", "-fopenmp"])

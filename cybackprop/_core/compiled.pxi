@@ -283,27 +283,35 @@ cdef class Compiled:
 
     cdef object answer(self, spec, leaves, call_view *views, tuple args, dict kwargs):
         cdef Program program
-        cdef Py_ssize_t i
-        cdef list programs = self.programs[:]            # other threads may change it while guards run Python
-        for i in range(len(programs)):
-            program = <Program>programs[i]
-            if not program.key.fits(spec, leaves, views) or not program.key.holds():
-                continue
-            if program.writes and program.writes_into(views, len(leaves)):
-                continue                 # eagerly, what is read there depends on when it is read
-            program.calls += 1
-            if i and program in self.programs:
-                self.programs.remove(program)
-                self.programs.insert(0, program)
-            if program.calls == 2 or (self.audit_every and program.calls % self.audit_every == 0):
-                run = self.slow(self, spec, leaves, args, kwargs, program)
-                result = NOT_THIS if run is None else run.result
-            else:
-                result = program.replay(leaves, views)
-            if result is not NOT_THIS:
-                return result
+        result = NOT_THIS
+        if self.programs:                # mostly the first is for it, and a copy of the list would be an allocation
+            result = self.attempt(<Program>self.programs[0], spec, leaves, views, args, kwargs)
+        if result is NOT_THIS:
+            for program in self.programs[1:]:            # other threads may change it while guards run Python
+                result = self.attempt(program, spec, leaves, views, args, kwargs)
+                if result is not NOT_THIS:
+                    if program in self.programs:
+                        self.programs.remove(program)
+                        self.programs.insert(0, program)
+                    return result
+            return self.slow(self, spec, leaves, args, kwargs, None)
+        return result
+
+    cdef object attempt(self, Program program, spec, leaves, call_view *views, tuple args, dict kwargs):
+        """What the program makes of the call, or NOT_THIS."""
+        if not program.key.fits(spec, leaves, views) or not program.key.holds():
+            return NOT_THIS
+        if program.writes and program.writes_into(views, len(leaves)):
+            return NOT_THIS              # eagerly, what is read there depends on when it is read
+        program.calls += 1
+        if program.calls == 2 or (self.audit_every and program.calls % self.audit_every == 0):
+            run = self.slow(self, spec, leaves, args, kwargs, program)
+            result = NOT_THIS if run is None else run.result
+        else:
+            result = program.replay(leaves, views)
+        if result is NOT_THIS:
             program.calls -= 1
-        return self.slow(self, spec, leaves, args, kwargs, None)
+        return result
 
 
 cdef bint plain(tuple args):

@@ -106,7 +106,7 @@ cdef class Run:
 
     def __dealloc__(self):
         if self.program is not None and self.frame is not None:
-            self.program.frames.append(self.frame)
+            self.program.leave(self.frame)
 
     @property
     def states(self):

@@ -155,7 +155,7 @@ cdef tuple run_loop(Program p, list data, Tensor order, Py_ssize_t batch, int64_
             end_turn(p)
         p.calls += b.done
     finally:
-        p.frames.append(frame)
+        p.leave(frame)
         free(b.gathers)
     return b.done, b.sum, watch.error
 

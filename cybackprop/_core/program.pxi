@@ -39,7 +39,8 @@ cdef class Program:
     cdef readonly list lines
     cdef readonly list recorded          # the instructions before anything was fused: (op, line, all of it as bytes)
     cdef readonly list constants         # [(tensor, op, line that reads it first)]
-    cdef list frames                     # those that nobody uses
+    cdef Frame waiting                   # a frame that nobody uses; a list that shrinks and grows allocates
+    cdef list frames                     # more of them
     cdef program_input *inputs
     cdef int n_inputs
     cdef list others                     # by input: the tensor whose grad, or the path, it is
@@ -49,7 +50,7 @@ cdef class Program:
     cdef cbp_array **states              # all that it reads or writes, those first that it writes
     cdef int n_states, n_written, active     # active: runs under way
     cdef object __weakref__
-    cdef public object result            # (tensors) -> what the function returned
+    cdef public object result            # (tensors) -> what the function returned; None: nothing
     cdef public bint single              # the function returned one tensor
     cdef readonly bint writes
     cdef readonly Derivative derivative  # None: the results take no gradient
@@ -57,7 +58,7 @@ cdef class Program:
     cdef public Py_ssize_t calls         # so far, the recorded one among them
 
     def __dealloc__(self):
-        self.frames = None
+        self.frames = self.waiting = None
         free(self.inputs)
         free(self.output_values)
         free(self.states)
@@ -119,9 +120,21 @@ cdef class Program:
         return 0
 
     cdef Frame frame(self):
+        cdef Frame f = self.waiting
+        if f is not None:
+            self.waiting = None
+            return f
         if self.frames:
             return <Frame>self.frames.pop()
         return self.new_frame(False)
+
+    cdef int leave(self, Frame frame) except -1:
+        """Nobody uses it any more."""
+        if self.waiting is None:
+            self.waiting = frame
+        else:
+            self.frames.append(frame)
+        return 0
 
     cdef Frame new_frame(self, bint private_state):
         cdef Frame f = Frame.__new__(Frame)
@@ -166,12 +179,13 @@ cdef class Program:
             if self.derivative is not None:
                 self.derivative.link(self, frame, leaves, copies, made, entry)
                 linked = True
-            result = made[0] if self.single else self.result(made[:self.n_results], leaves)
+            if self.single:
+                return made[0]
+            return None if self.result is None else self.result(made[:self.n_results], leaves)
         finally:
             self.forget(made)
             if not linked:
-                self.frames.append(frame)
-        return result
+                self.leave(frame)
 
     cdef void forget(self, list made) noexcept:
         """A frame that waits holds no results; gradients it may write again."""

@@ -82,7 +82,8 @@ def _slow(compiled, spec, leaves, args, kwargs, program):
     facts = [leaf_fact(x) for x in leaves]
     run = record()
     program = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative())
-    program.single, program.result = len(run.tensors) == 1 and run.tensors[0] is run.result, run.make
+    program.single = len(run.tensors) == 1 and run.tensors[0] is run.result
+    program.result = None if run.result is None else run.make
     program.key = Key(spec, facts, run.guards, run.facts(), run.grads)
     program.calls = 1
     compiled.programs.insert(0, program)
