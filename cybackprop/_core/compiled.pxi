@@ -241,13 +241,14 @@ cdef class Compiled:
     cdef object slow
     cdef object unpack                   # (args, kwargs) -> spec, leaves
     cdef readonly Py_ssize_t audit_every
+    cdef readonly bint reuse_results
     cdef public object state             # what `slow` wants to remember
     cdef object __weakref__
     cdef dict __dict__
 
-    def __init__(self, function, slow, unpack, audit_every):
+    def __init__(self, function, slow, unpack, audit_every, reuse_results):
         self.function, self.slow, self.unpack, self.programs = function, slow, unpack, []
-        self.audit_every = audit_every
+        self.audit_every, self.reuse_results = audit_every, reuse_results
 
     def __get__(self, instance, owner):
         return self if instance is None else functools.partial(self, instance)

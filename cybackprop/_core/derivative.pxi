@@ -88,7 +88,8 @@ cdef class Run:
     cdef readonly object leaves
     cdef readonly list made
     cdef readonly object copies, entry
-    cdef list versions
+    cdef list versions                   # of the states
+    cdef long long read                  # the versions of all tensors that it was given: they may be reused results
     cdef set present                     # which of the outputs the sweep under way comes from
     cdef object sweeper
 
@@ -114,10 +115,19 @@ cdef class Run:
         return self.program.derivative.states
 
     cdef int take_versions(self) except -1:
-        """States that the sweep reads must be what they were."""
+        """What the sweep reads must be what it was."""
         cdef int k
         self.versions = [cbp_array_version(self.program.states[k]) for k in range(self.program.n_states)]
+        self.read = self.versions_read()
         return 0
+
+    cdef long long versions_read(self) except -1:
+        cdef long long total = 0
+        for given in (self.leaves, () if self.copies is None else self.copies.values()):
+            for t in given:
+                if isinstance(t, Tensor) and not (<Tensor>t).a.mutable:
+                    total += cbp_array_version((<Tensor>t).a)
+        return total
 
     def check(self, int number=-1):
         """Raise TapeError if a sweep is impossible: something that it reads has changed since.
@@ -135,6 +145,9 @@ cdef class Run:
                 raise TapeError(f"compiled: a state of shape {array_shape(a)} was read at version {self.versions[k]}, "
                                 f"but it is at version {cbp_array_version(a)} now{last_write(a)}; call backward before "
                                 "it changes")
+        if self.versions_read() != self.read:
+            raise TapeError("compiled: an argument is the result of a function that reuses its results, and was "
+                            "overwritten since; call backward before, or copy it")
         if number >= 0:
             return
         if not program.key.stands():

@@ -300,6 +300,7 @@ class Program:
     def constants(self) -> list[Any]: ...
     result: Any
     single: bool
+    reuse: bool
     @property
     def writes(self) -> bool: ...
     @property
@@ -403,8 +404,17 @@ class Compiled:
     def programs(self) -> list[Any]: ...
     @property
     def audit_every(self) -> int: ...
+    @property
+    def reuse_results(self) -> bool: ...
     state: Any
-    def __init__(self, function: Any, slow: Any, unpack: Any, audit_every: Any) -> None: ...
+    def __init__(
+        self,
+        function: Any,
+        slow: Any,
+        unpack: Any,
+        audit_every: Any,
+        reuse_results: Any,
+    ) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 @final

@@ -6,7 +6,7 @@ cdef class Frame:
     """The memory of one execution."""
     cdef cbp_frame *f
     cdef list made                       # results and gradients of the run under way
-    cdef list spare                      # tensors that the gradients of the next run are written into
+    cdef list spare                      # by output: the tensor that the next run may write into
     cdef dict grads                      # of a rehearsal: id of a tensor -> its gradient before the run
 
     def __dealloc__(self):
@@ -52,6 +52,7 @@ cdef class Program:
     cdef object __weakref__
     cdef public object result            # (tensors) -> what the function returned; None: nothing
     cdef public bint single              # the function returned one tensor
+    cdef public bint reuse               # results without a history are written over those of the run before
     cdef readonly bint writes
     cdef readonly Derivative derivative  # None: the results take no gradient
     cdef public Key key                  # of the calls that it is for
@@ -141,7 +142,7 @@ cdef class Program:
         f.f = cbp_frame_new(self.p, private_state)
         if f.f == NULL:
             raise MemoryError("no memory for a program's slab")
-        f.spare, f.made = [None] * len(self.effects), [None] * self.n_outputs
+        f.spare, f.made = [None] * self.n_outputs, [None] * self.n_outputs
         return f
 
     def explain(self):
@@ -259,14 +260,34 @@ cdef class Program:
         return 0
 
     cdef Tensor room(self, Frame frame, Py_ssize_t k, int32_t v):
-        """A tensor for output k: for gradients the one that the run before the last left, if nobody else has it."""
-        cdef Tensor t
+        """A tensor for output k.
+
+        For gradients the one that the run before the last left, if nobody else has it.  Where results are reused, the
+        one of the last run, whoever has it.
+        """
+        cdef Tensor t = <Tensor>frame.spare[k]
         cdef cbp_value *value = &self.p.values[v]
         if k >= self.n_results:
-            t = <Tensor>frame.spare[k - self.n_results]
             if t is not None and (<PyObject *>t).ob_refcnt == 2 and t.a.refs == 1 and t.a.pins == 0:
                 return t
-        return wrap(new_array(value.dtype, value.ndim, value.shape))
+        elif t is not None and t.record is None and not self.reads(frame, t.a):
+            t.a.version += 1             # records that have kept it refuse to be swept
+            return t
+        t = wrap(new_array(value.dtype, value.ndim, value.shape))
+        if self.reuse and k < self.n_results and self.derivative is None:
+            frame.spare[k] = t
+        return t
+
+    cdef bint reads(self, Frame frame, cbp_array *a) noexcept:
+        """Whether an input of the run lies in the memory of an array."""
+        cdef int i
+        cdef cbp_array *x
+        cdef size_t start = <size_t>a.data, end = start + a.size * cbp_itemsize(<cbp_dtype>a.dtype)
+        for i in range(self.n_inputs):
+            x = cbp_frame_array(frame.f, self.inputs[i].value)
+            if <size_t>x.data < end and start < <size_t>x.data + x.size * cbp_itemsize(<cbp_dtype>x.dtype):
+                return True
+        return False
 
     cdef int run(self, Frame frame) except -1:
         cdef cbp_status status
@@ -288,7 +309,7 @@ cdef class Program:
             if number is None:
                 owner.grad_ = None
             else:
-                frame.spare[<int>number - self.n_results] = owner.grad_
+                frame.spare[<int>number] = owner.grad_
                 owner.grad_ = made[<int>number]
         return 0
 

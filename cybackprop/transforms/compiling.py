@@ -16,7 +16,7 @@ MOST_PROGRAMS = 64
 
 
 @public
-def compile(function=None, *, audit=0):
+def compile(function=None, *, audit=0, reuse_results=False):
     """Record a function once and replay it in C from then on, with the same bits.
 
     Parameters
@@ -26,6 +26,11 @@ def compile(function=None, *, audit=0):
     audit : int
         Check every audit-th call (each program's second call is checked in any case): it runs eagerly, and a replay on
         copies of all states must agree in every bit.
+    reuse_results : bool
+        A replay writes its results over those of an earlier one for arguments of that kind: the tensors it returns, and
+        NumPy's views of them, change with the next call, which allocates none.  For one thread at a time.  Results
+        that take a gradient are new in any case, and so are those of a call that reads an earlier result; a record
+        that has kept one which was overwritten since raises TapeError in its sweep.
 
     Returns
     -------
@@ -54,10 +59,10 @@ def compile(function=None, *, audit=0):
     [1.0, 4.0, 9.0]
     """
     if function is None:
-        return functools.partial(compile, audit=audit)
+        return functools.partial(compile, audit=audit, reuse_results=reuse_results)
     if not callable(function):
         raise TypeError(f"compile: a function is needed, not {type(function).__name__}")
-    compiled = Compiled(function, _slow, unpack, audit)
+    compiled = Compiled(function, _slow, unpack, audit, reuse_results)
     functools.update_wrapper(compiled, function, updated=())
     return compiled
 
@@ -84,6 +89,7 @@ def _slow(compiled, spec, leaves, args, kwargs, program):
     program = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative())
     program.single = len(run.tensors) == 1 and run.tensors[0] is run.result
     program.result = None if run.result is None else run.make
+    program.reuse = compiled.reuse_results
     program.key = Key(spec, facts, run.guards, run.facts(), run.grads)
     program.calls = 1
     compiled.programs.insert(0, program)

@@ -51,6 +51,7 @@ def single_calls():
     t, wide = cb.tensor(x), cb.tensor(np.ones((200, 300), "f"))
     forward = cb.compile(lambda x: cb.tanh(x @ w.detach()))
     large = cb.compile(lambda x: cb.tanh(x @ big.detach()))
+    reused = cb.compile(large.function, reuse_results=True)
     write = cb.compile(lambda x: state.assign(state * 0.5 + cb.mean(x @ w.detach(), axis=0)))
     opt = optim.Adam([w], lr=0.01)
 
@@ -66,6 +67,7 @@ def single_calls():
     return {"a tensor": each(lambda: forward(t)), "nothing": each(lambda: write(t)), "a step": each(lambda: step(t, t)),
             "a large tensor": each(lambda: large(wide)), "an array": each(lambda: forward(x)),
             "two arrays": each(lambda: step(x, x)), "kept": each(lambda: kept.append(large(wide))),
+            "kept and reused": each(lambda: kept.append(reused(wide))),
             "the function itself": each(lambda: large.function(wide))}
 
 
