@@ -104,6 +104,11 @@ def binary(m):
     m.add(name, (m.some(), m.some()), lambda v, w: getattr(cb, name)(v[0], v[1]))
 
 
+def twice(m):
+    i = m.some()
+    m.add("mul by itself", (i, i), lambda v, w: cb.tanh(v[0]) * v[1])
+
+
 def number(m):
     name, n = m.pick.choice(ARITHMETIC), m.pick.choice((0, 0.5, -2, 3))
     m.add(f"{name} with {n}", (m.some(),), lambda v, w: getattr(cb, name)(v[0], n))
@@ -279,14 +284,15 @@ def forward_of(steps, results, world):
 
 
 def make(seed, kinds=KINDS):
-    """(dtype, batch, steps, results) of a random function."""
+    """(dtype, batch, steps, results) of a random function, of 5 to 40 steps: some kinds add two at a time."""
     pick = random.Random(~seed)
-    dtype, batch, length = pick.choice(("float32", "float64")), pick.choice(BATCHES), pick.randint(5, 40)
+    dtype, batch, length = pick.choice(("float32", "float64")), pick.choice(BATCHES), pick.randint(3, 36)
     m = Maker(seed, dtype, batch, kinds)
     first = len(m.values)
     for _ in range(10 * length):
         if len(m.steps) < length:
             m.grow()
+    twice(m)
     if assign in kinds:
         assign(m)
     if branch in kinds:

@@ -32,6 +32,18 @@ def differences(seed, steps, results, dtype, batch, calls=CALLS):
     return found, compiled.programs
 
 
+def test_they_are_what_is_wanted():
+    """5 to 40 steps, both dtypes, every batch size; each writes a state, uses a value twice, ends in a reduction."""
+    made = [programs.make(seed) for seed in range(SEEDS)]
+    assert {(dtype, batch) for dtype, batch, _, _ in made} == {(d, b) for d in ("float32", "float64")
+                                                               for b in programs.BATCHES}
+    lengths = [len(steps) for _, _, steps, _ in made]
+    assert 5 <= min(lengths) < 10 and 35 < max(lengths) <= 40
+    for _, _, steps, _ in made:
+        used = [i for step in steps for i in step.of]
+        assert len(set(used)) < len(used) and any(":=" in step.name or "+=" in step.name for step in steps)
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_program_has_the_bits_of_the_eager_run(seed):
     dtype, batch, steps, results = programs.make(seed)
