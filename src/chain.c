@@ -34,8 +34,11 @@ void CBP_SYM(cbp_chain)(const cbp_chain *c, ptrdiff_t all, const void *const *in
     const int32_t total = c->n_in + c->n_out + c->n_slots;
     T **r = scratch, *room = (T *)((char *)scratch + ((size_t)total * sizeof(void *) + 63) / 64 * 64);
     for (int32_t k = 0; k < total; k++) r[k] = room + k * c->block;
-    for (int32_t k = 0; k < c->n_in; k++)
-        for (ptrdiff_t i = 0; single[k] && i < c->block; i++) r[k][i] = *(const T *)in[k];
+    for (int32_t k = 0; k < c->n_in; k++) {
+        if (!single[k]) continue;
+        const T x = *(const T *)in[k];
+        for (ptrdiff_t i = 0; i < c->block; i++) r[k][i] = x;
+    }
     for (ptrdiff_t at = 0; at < all; at += c->block) {
         const ptrdiff_t n = all - at < c->block ? all - at : c->block, whole = (n + CBP_WHOLE - 1) & -(ptrdiff_t)CBP_WHOLE;
         for (int32_t k = 0; k < c->n_in; k++) {
