@@ -53,9 +53,19 @@ def library(name, stems, flags=(), macros=()):
                   "obj_deps": {"": HEADERS}, "include_dirs": ["src"]}
 
 
+def kernels(target, bits):
+    """The libraries of one instruction set and dtype.  Of the base kernels, which CPUs of before 2013 run, only the
+    loops of the tables lose much by -Os; the rest is 30 kB of the wheel smaller."""
+    macros = [("CBP_TARGET", target), ("CBP_BITS", bits)]
+    if target != "base" or not X86:
+        return [library(f"cbp_{target}_{bits}", PER_TARGET, [target], macros)]
+    rest = [stem for stem in PER_TARGET if stem != "elementwise"]
+    return [library(f"cbp_base_{bits}", rest, ["base", "-Os"], macros),
+            library(f"cbp_base_loops_{bits}", ["elementwise"], ["base"], macros)]
+
+
 LIBRARIES = [library("cbp_once", ONCE)] + [
-    library(f"cbp_{target}_{bits}", PER_TARGET, [target], [("CBP_TARGET", target), ("CBP_BITS", bits)])
-    for target in TARGETS for bits in ("32", "64")]
+    made for target in TARGETS for bits in ("32", "64") for made in kernels(target, bits)]
 
 
 def is_gcc(compiler):
@@ -78,7 +88,7 @@ class BuildKernels(build_clib):
         name, info = library
         msvc = self.compiler.compiler_type == "msvc"
         target = info["flags"][0] if info["flags"] else "base"
-        flags = MSVC + MSVC_TARGETS[target] if msvc else COMMON + TARGETS[target]
+        flags = MSVC + MSVC_TARGETS[target] if msvc else COMMON + TARGETS[target] + info["flags"][1:]
         if is_gcc(self.compiler):
             flags = flags + GCC_SMALL
         if not msvc and SANITIZE:
@@ -112,7 +122,7 @@ def module(name):
 
 DIRECTIVES = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True,
               "initializedcheck": False, "allow_none_for_extension_args": False, "embedsignature": True,
-              "binding": True}
+              "binding": False, "auto_pickle": False}
 
 modules = [module(Path(p).stem) for p in sorted(glob("cybackprop/_core/*.pyx"))]
 
