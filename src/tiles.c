@@ -55,13 +55,21 @@ static int part_of(const cbp_program *p, const cbp_instr *x, int32_t k, ptrdiff_
     }
 }
 
+/* Whether x writes state, or the memory of an older value: what reads that must stay in front of it. */
+static int changes(const cbp_program *p, const cbp_instr *x)
+{
+    int found = x->writes;
+    for (int32_t k = 0; k < x->n_out; k++) found |= cbp_out(p, x)[k] >= 0 && p->values[cbp_out(p, x)[k]].of >= 0;
+    return found;
+}
+
 /* The rows that x can be cut into, 0 if it can't. */
 static ptrdiff_t rows_of(const cbp_program *p, const cbp_instr *x)
 {
     const char *rows = cbp_op_infos[x->op.kind].rows;
     ptrdiff_t n = 0;
     int deepest = 0;
-    if (!rows[0] || x->writes) return 0;
+    if (!rows[0] || changes(p, x)) return 0;
     for (int32_t k = 0; k < x->n_in + x->n_out; k++) {
         const cbp_value *v = value_of(p, p->args[x->in + k]);
         if (!v || letter(rows, k < x->n_in ? k : k - x->n_in, k >= x->n_in) != 'r') continue;
@@ -113,14 +121,14 @@ static void take(search *s, const cbp_instr *x)
     s->products += x->op.kind == CBP_OP_dense || x->op.kind == CBP_OP_dense_vjp;
 }
 
-/* Instructions from `start` on, up to the first that writes state; how many there are to look at. */
+/* Instructions from `start` on, up to the first that writes in place; how many there are to look at. */
 static void choose(search *s, int32_t start)
 {
     const cbp_program *p = s->p;
     s->start = start, s->n_steps = s->n_args = s->products = 0, s->cost = 0;
     s->rows = rows_of(p, &p->instrs[start]);
     memset(s->where, BEFORE, (size_t)p->n_values + 1);
-    for (s->end = start; s->end < p->n_instrs && !p->instrs[s->end].writes; s->end++) {
+    for (s->end = start; s->end < p->n_instrs && !changes(p, &p->instrs[s->end]); s->end++) {
         const cbp_instr *x = &p->instrs[s->end];
         if (x->segment != p->instrs[start].segment) break;
         const int turn = joins(s, x) ? MEMBER : reads(s, x, AFTER) || reads(s, x, MEMBER) ? AFTER : BEFORE;
