@@ -129,6 +129,22 @@ def compile(
     reuse_results: bool = False,
 ) -> Any: ...
 def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> tuple[Any, ...]: ...
+def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any) -> Any: ...
+def scan(
+    body: Callable[..., Any],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    *,
+    reverse: bool = False,
+    checkpoint: bool = False,
+) -> tuple[Any, ...]: ...
+def while_loop(
+    condition: Callable[..., Any],
+    body: Callable[..., Any],
+    init: Any,
+    max_steps: int | None = None,
+) -> Any: ...
 def value_and_grad(
     fun: Callable[..., Any],
     argnums: int | Sequence[int] = 0,

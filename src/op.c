@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "dispatch.h"
+#include "loop.h"
 #include "move.h"
 #include "rng.h"
 #include "rows.h"

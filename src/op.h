@@ -30,6 +30,7 @@ typedef struct cbp_op {
     int64_t a[CBP_OP_ATTRS];           /* shapes, axes, steps, bounds */
     struct cbp_chain *chain;           /* chain: its links */
     struct cbp_tile *tile;             /* tile: its steps */
+    struct cbp_loop *loop;             /* scan, while_loop, cond: the programs they run (loop.h); the program holds it */
 } cbp_op;
 
 typedef struct {
@@ -38,7 +39,7 @@ typedef struct {
     cbp_status (*shape)(const cbp_op *op, cbp_array *const *in, int n_in, cbp_array *const *out);
     cbp_status (*run)(const cbp_op *op, cbp_array *const *in, int n_in, cbp_array *const *out, void *scratch);
     size_t (*scratch)(const cbp_op *op, cbp_array *const *in, int n_in, cbp_array *const *out);    /* NULL: none */
-    int n_out;
+    int n_out;                     /* 0: written in place, or as many as the operation has */
 } cbp_op_info;
 extern const cbp_op_info cbp_op_infos[CBP_N_OPS];
 

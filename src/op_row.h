@@ -118,3 +118,9 @@ static size_t op_scratch_tile(OP op, cbp_array *const *in, int n_in, cbp_array *
 }
 
 RUN(tile) { QUIET; return cbp_tile_run(op->tile, in, out, scratch); }
+
+/* ---- programs that run inside one ---- */
+
+RUN(scan) { QUIET; return cbp_loop_run(op, in, out, scratch); }
+RUN(while_loop) { QUIET; return cbp_loop_run(op, in, out, scratch); }
+RUN(cond) { QUIET; return cbp_loop_run(op, in, out, scratch); }

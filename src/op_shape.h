@@ -8,6 +8,7 @@ typedef const cbp_op *OP;
 static void like(cbp_array *y, const cbp_array *x) { cbp_op_set_shape(y, x->dtype, x->ndim, x->shape); }
 
 SHAPE(none) { UNUSED; return CBP_OK; }
+SHAPE(loop) { UNUSED; return cbp_loop_shape(op, out); }
 SHAPE(same) { UNUSED; like(out[0], in[0]); return CBP_OK; }
 SHAPE(like_g) { UNUSED; like(out[0], in[1]); return CBP_OK; }
 SHAPE(like_y) { UNUSED; like(out[0], in[3]); return CBP_OK; }

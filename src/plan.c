@@ -38,7 +38,7 @@ cbp_status cbp_drop_dead(cbp_program *p)
     if (!needed || !keep) return free(needed), free(keep), CBP_NOMEM;
     for (int32_t i = p->n_instrs - 1; i >= 0; i--) {
         const cbp_instr *x = &p->instrs[i];
-        int wanted = x->writes || x->op.kind == CBP_OP_guard;
+        int wanted = x->writes || x->op.kind == CBP_OP_guard || (x->op.kind == CBP_OP_while_loop && x->op.flags);
         for (int32_t k = 0; k < x->n_out; k++) {
             const int32_t o = cbp_out(p, x)[k];
             if (o < 0) continue;
@@ -57,6 +57,7 @@ cbp_status cbp_drop_dead(cbp_program *p)
 int cbp_optional(const cbp_op *op, int k)
 {
     if (op->kind == CBP_OP_dense || op->kind == CBP_OP_ce) return k > 0;
+    if (op->loop) return 1;
     return op->kind == CBP_OP_dense_vjp && (k > 0 || op->row < 0);
 }
 
@@ -84,7 +85,7 @@ cbp_status cbp_drop_copies(cbp_program *p)
         for (int32_t i = 0; i < p->n_instrs; i++) {
             const cbp_instr *x = &p->instrs[i];
             keep[i] = 1;
-            if (x->op.kind != CBP_OP_copy || x->n_out != 1) continue;
+            if (x->op.kind != CBP_OP_copy || x->n_out != 1 || x->op.flags) continue;
             const int32_t from = cbp_in(p, x)[0], to = cbp_out(p, x)[0];
             const int inner = p->values[to].place == CBP_TEMP && p->values[cbp_root(p, from)].place != CBP_STATE;
             if (turn == 0 && inner) keep[i] = 0, now[to] = from;

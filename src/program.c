@@ -4,6 +4,7 @@
 #endif
 #include "program.h"
 
+#include "loop.h"
 #include "tile.h"
 
 #include <stdlib.h>
@@ -18,7 +19,8 @@ void cbp_program_free(cbp_program *p)
     if (!p) return;
     for (int32_t i = 0; i < p->n_values; i++) cbp_array_drop(p->values[i].held);
     for (int32_t i = 0; i < p->n_instrs; i++) free(p->instrs[i].op.chain), cbp_tile_free(p->instrs[i].op.tile);
-    free(p->values), free(p->instrs), free(p->args), free(p);
+    for (int32_t i = 0; i < p->n_loops; i++) cbp_loop_drop(p->loops[i]);
+    free(p->values), free(p->instrs), free(p->args), free(p->loops), free(p);
 }
 
 /* Room for `more` elements after the n that are there. */
@@ -51,6 +53,10 @@ int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *in, int n
 {
     if (grow(&p->instrs, p->n_instrs, 1, &p->room_instrs, sizeof *p->instrs)) return -1;
     if (grow(&p->args, p->n_args, n_in + n_out, &p->room_args, sizeof *p->args)) return -1;
+    if (op->loop) {
+        if (grow(&p->loops, p->n_loops, 1, &p->room_loops, sizeof *p->loops)) return -1;
+        p->loops[p->n_loops++] = cbp_loop_hold(op->loop);
+    }
     cbp_instr *i = &p->instrs[p->n_instrs++];
     *i = (cbp_instr){*op, p->n_args, n_in, p->n_args + n_in, n_out, line, 0, 0};
     for (int k = 0; k < n_in; k++) p->args[i->in + k] = in[k];
@@ -73,14 +79,16 @@ cbp_program *cbp_program_clone(const cbp_program *p)
 {
     cbp_program *q = twin(p, sizeof *p);
     if (!q) return NULL;
-    q->room_values = q->n_values, q->room_instrs = q->n_instrs, q->room_args = q->n_args;
+    q->room_values = q->n_values, q->room_instrs = q->n_instrs, q->room_args = q->n_args, q->room_loops = q->n_loops;
     q->values = twin(p->values, (size_t)p->n_values * sizeof *p->values);
     q->instrs = twin(p->instrs, (size_t)p->n_instrs * sizeof *p->instrs);
     q->args = twin(p->args, (size_t)p->n_args * sizeof *p->args);
-    if (!q->values || !q->instrs || !q->args) {
-        free(q->values), free(q->instrs), free(q->args), free(q);
+    q->loops = twin(p->loops, (size_t)p->n_loops * sizeof *p->loops);
+    if (!q->values || !q->instrs || !q->args || !q->loops) {
+        free(q->values), free(q->instrs), free(q->args), free(q->loops), free(q);
         return NULL;
     }
+    for (int32_t i = 0; i < q->n_loops; i++) cbp_loop_hold(q->loops[i]);
     for (int32_t i = 0; i < q->n_values; i++)
         if (q->values[i].held) cbp_array_hold(q->values[i].held);
     return q;
@@ -88,7 +96,8 @@ cbp_program *cbp_program_clone(const cbp_program *p)
 
 int cbp_can_refuse(const cbp_op *op)
 {
-    return op->kind == CBP_OP_guard || op->kind == CBP_OP_check_index || op->kind == CBP_OP_one_hot || op->kind == CBP_OP_ce;
+    return op->kind == CBP_OP_guard || op->kind == CBP_OP_check_index || op->kind == CBP_OP_one_hot || op->kind == CBP_OP_ce
+        || op->loop;
 }
 
 /* ---- frames ---- */
@@ -170,7 +179,8 @@ cbp_frame *cbp_frame_new(const cbp_program *p, int private_state)
     for (int32_t i = 0; i < p->n_instrs; i++) {
         const cbp_instr *x = &p->instrs[i];
         f->steps[i] = (cbp_step){&cbp_op_infos[x->op.kind], &x->op, f->operands + x->in, f->operands + x->out, x->n_in,
-                                 x->n_out};
+                                 x->n_out, x->op.loop ? cbp_loop_frame_new(x->op.loop) : f->scratch};
+        if (!f->steps[i].scratch) return cbp_frame_free(f), NULL;
     }
     return f;
 }
@@ -178,6 +188,8 @@ cbp_frame *cbp_frame_new(const cbp_program *p, int private_state)
 void cbp_frame_free(cbp_frame *f)
 {
     if (!f) return;
+    for (int32_t i = 0; f->steps && i < f->program->n_instrs; i++)
+        if (f->steps[i].op && f->steps[i].op->loop) cbp_loop_frame_free(f->steps[i].scratch);
     free(f->arrays), free(f->operands), free(f->steps), free(f->moved);
     cbp_aligned_free(f->slab), cbp_aligned_free(f->scratch), cbp_aligned_free(f->states);
     free(f);
@@ -189,7 +201,7 @@ cbp_status cbp_frame_run(cbp_frame *f, int32_t from, int32_t to)
         f->arrays[f->moved[2 * i]].data = cbp_frame_array(f, f->moved[2 * i + 1])->data;
     for (int32_t i = from; i < to; i++) {
         const cbp_step *s = &f->steps[i];
-        const cbp_status status = s->info->run(s->op, s->in, s->n_in, s->out, f->scratch);
+        const cbp_status status = s->info->run(s->op, s->in, s->n_in, s->out, s->scratch);
         if (status != CBP_OK) {
             f->at = i;
             return status;

@@ -43,6 +43,8 @@ typedef struct cbp_program {
     cbp_instr *instrs;
     int32_t *args;                     /* value numbers, -1: none */
     int32_t n_values, n_instrs, n_args, room_values, room_instrs, room_args;
+    struct cbp_loop **loops;           /* all that instructions refer to, counted */
+    int32_t n_loops, room_loops;
     int32_t split;                     /* instructions before the first that writes state (build) */
     int32_t forward;                   /* instructions of segment 0 (build) */
     size_t slab, scratch;              /* bytes (build) */
@@ -54,6 +56,7 @@ typedef struct {
     const cbp_op *op;
     cbp_array **in, **out;
     int32_t n_in, n_out;
+    void *scratch;                     /* the frame's, or a loop's own frame */
 } cbp_step;
 
 typedef struct cbp_frame {

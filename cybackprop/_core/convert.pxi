@@ -132,6 +132,8 @@ cdef cbp_array *scalar_array(double value, int code) except NULL:
         (<float *>a.data)[0] = <float>value
     else:
         (<double *>a.data)[0] = value
+    if recording():
+        (<Recorder>cbp_recorder).constant(a)
     return a
 
 

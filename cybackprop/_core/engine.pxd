@@ -23,6 +23,7 @@ cdef class Row:
     cdef public object vjp_rule          # (record, g) -> one Tensor or None an input, in tensor operations
     cdef public object jvp_rule          # (record, tangents) -> Tensor
     cdef int sweep(self, Record r, Sweep s) except -1
+    cdef int sweep_recorded(self, Record r, Sweep s) except -1
 
 
 cdef class Record:
@@ -47,7 +48,7 @@ cdef class Record:
     # in a sweep
     cdef PyObject *sweeper               # NOT counted: the Sweep that has claimed this record
     cdef cbp_array *cot                  # its cotangent so far
-    cdef object cot_tensor               # the same when the sweep itself is recorded
+    cdef object cot_tensor               # the same when the sweep itself is recorded; of several results, a list
     cdef void release(self) noexcept
 
 
@@ -66,12 +67,13 @@ cdef class Sweep:
     cdef cbp_array *bin(self, cbp_array *like_) except NULL
     cdef void drop(self, Record r) noexcept
     cdef Record visit(self, bint show)
-    cdef Tensor shown                    # the cotangent of the record that was visited last, where it was asked for
+    cdef object shown                    # the cotangent of the record that was visited last, where it was asked for
     cdef Tensor cotangent(self, Record r)
     cdef Tensor finish(self, Record r)
     cdef int run(self) except -1
     cdef int give(self, Record edge, cbp_array *c) except -1      # takes over the reference to c
     cdef int give_tensor(self, Record edge, Tensor c) except -1
+    cdef int give_result(self, Record edge, int k, Tensor c) except -1
     cdef cbp_array *target(self, Record edge, cbp_array *like, cbp_array *reuse, int *add) except NULL
     cdef cbp_array **place(self, Record edge) except NULL
     cdef int push(self, Record edge) except -1

@@ -167,7 +167,8 @@ cdef extern from "op.h" nogil:
         CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul, CBP_OP_dense,
         CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce, CBP_OP_ce_vjp,
         CBP_OP_uniform, CBP_OP_normal, CBP_OP_mask, CBP_OP_below, CBP_OP_permutation, CBP_OP_advance,
-        CBP_OP_optim, CBP_OP_chain, CBP_OP_guard, CBP_OP_tile, CBP_N_OPS
+        CBP_OP_optim, CBP_OP_chain, CBP_OP_guard, CBP_OP_tile, CBP_OP_scan, CBP_OP_while_loop, CBP_OP_cond, CBP_N_OPS
+    ctypedef struct cbp_loop             # loop.h
     ctypedef struct cbp_op:
         int32_t kind, row, prev, flags, dtype
         double p[2]
@@ -175,6 +176,7 @@ cdef extern from "op.h" nogil:
         int64_t a[25]
         cbp_chain *chain
         cbp_tile *tile
+        cbp_loop *loop
     ctypedef struct cbp_op_info:
         const char *name
         cbp_status (*shape)(const cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs) noexcept nogil
@@ -214,6 +216,7 @@ cdef extern from "program.h" nogil:
         Py_ssize_t size, offset
     ctypedef struct cbp_instr:
         cbp_op op
+        int32_t ins "in"
         int32_t n_in, n_out, line, segment
         uint8_t writes
     ctypedef struct cbp_program:
@@ -240,6 +243,28 @@ cdef extern from "program.h" nogil:
     int32_t cbp_root(const cbp_program *p, int32_t v) noexcept
     int32_t *cbp_in(const cbp_program *p, const cbp_instr *i) noexcept
     int32_t *cbp_out(const cbp_program *p, const cbp_instr *i) noexcept
+
+cdef extern from "plan.h" nogil:
+    cbp_status cbp_drop_dead(cbp_program *p) noexcept
+
+cdef extern from "loop.h" nogil:
+    ctypedef struct cbp_loop:
+        cbp_program *program[2]
+        int32_t n_in, n_out, n_carry, n_x
+        int32_t *ins "in"[2]
+        int32_t *outs "out"[2]
+        int (*poll)() noexcept nogil
+    ctypedef struct cbp_loop_frame:
+        char **now
+        int64_t at
+    cbp_loop *cbp_loop_new(cbp_program *a, cbp_program *b, int32_t n_in, int32_t n_out, int32_t n_carry,
+                           int32_t n_x) noexcept
+    void cbp_loop_drop(cbp_loop *l) noexcept
+    cbp_status cbp_body_detach(cbp_program *p) noexcept
+    cbp_loop_frame *cbp_loop_frame_new(const cbp_loop *l) noexcept
+    void cbp_loop_frame_free(cbp_loop_frame *f) noexcept
+    cbp_status cbp_loop_run(const cbp_op *op, cbp_array **inputs, cbp_array **outputs, cbp_loop_frame *f) noexcept
+    cbp_status cbp_loop_shape(const cbp_op *op, cbp_array **outputs) noexcept
 
 cdef extern from "batches.h" nogil:
     ctypedef struct cbp_gather:

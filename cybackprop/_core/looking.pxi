@@ -43,6 +43,44 @@ cdef str source_of(Program p, int32_t line):
     return "" if line < 0 else p.lines[line]
 
 
+def program_loop(Program p, int32_t i):
+    """The Loop that instruction i runs, or None."""
+    return None if p.p.instrs[i].op.loop == NULL else p.loops[<size_t>p.p.instrs[i].op.loop]
+
+
+def loop_instructions(Loop loop, int which):
+    """[(what, reads, writes, line, Loop or None)] of one of the programs that a loop runs; values as text."""
+    cdef cbp_program *p = loop.l.program[which]
+    cdef int32_t i, k
+    cdef cbp_instr *x
+    cdef BodyProgram body = loop.bodies[which]
+    rows = []
+    for i in range(p.n_instrs):
+        x = &p.instrs[i]
+        texts = [loop_value(loop, which, p.args[x.ins + k]) for k in range(x.n_in + x.n_out) if p.args[x.ins + k] >= 0]
+        n = len([k for k in range(x.n_in) if p.args[x.ins + k] >= 0])
+        rows.append((op_text(&x.op), texts[:n], texts[n:], "" if x.line < 0 else body.lines[x.line],
+                     None if x.op.loop == NULL else body.loops[<size_t>x.op.loop]))
+    return rows
+
+
+cdef str loop_value(Loop loop, int which, int32_t v):
+    """What a value of a body is: carry, slice, next, ...; its shape and dtype."""
+    cdef cbp_program *p = loop.l.program[which]
+    cdef cbp_value *x = &p.values[v]
+    cdef int32_t root = cbp_root(p, v)
+    cdef int i
+    name = f"%{v}" if p.values[root].place == CBP_TEMP else PLACES[p.values[root].place]
+    for i in range(loop.l.n_in):
+        if loop.l.ins[which][i] == root:
+            name = "carry" if i < loop.l.n_carry else "slice" if i < loop.l.n_carry + loop.l.n_x else "outside"
+    for i in range(1 if which and loop.l.n_carry else loop.l.n_out):
+        if loop.l.outs[which][i] == root:
+            name = "next" if i < loop.l.n_carry and not which else "result"
+    size = "x".join([str(x.shape[i]) for i in range(x.ndim)]) or "1"
+    return f"{name} {size}" + ("" if x.dtype == CBP_F32 else f" {DTYPES[x.dtype].name}")
+
+
 def program_value(Program p, int32_t v):
     """(place, dtype, shape, bytes, offset in the slab or None) of a value; place: "slab", "argument 0", ..."""
     cdef cbp_value *x = &p.p.values[v]
@@ -111,6 +149,10 @@ cdef str op_text(const cbp_op *op):
         name += " " + cbp_unary_rows[op.row].name.decode()
     if op.kind == CBP_OP_optim:
         name = cbp_optim_rows[op.row].name.decode()
+    if op.kind == CBP_OP_while_loop and op.flags:
+        name += f" of {op.a[0]:,} steps at most"
+    if op.kind == CBP_OP_scan:
+        name += f" of {op.a[0]:,} steps" + (", backwards" if op.flags & 1 else "")
     if op.kind == CBP_OP_dense_vjp and op.prev >= 0:
         name += ", then slope of " + cbp_unary_rows[op.prev].name.decode()
     if op.kind == CBP_OP_dense_vjp and op.a[0] * op.a[1] > CBP_ONE_GROUP_ABOVE:

@@ -157,7 +157,7 @@ cdef tuple run_loop(Program p, list data, Tensor order, Py_ssize_t batch, int64_
     finally:
         p.leave(frame)
         free(b.gathers)
-    return b.done, b.sum, watch.error
+    return b.done, b.sum, watch.error or take_stopped()
 
 
 cdef cbp_array *array_like_value(Program p, int32_t v) except NULL:

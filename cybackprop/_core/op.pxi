@@ -111,6 +111,8 @@ cdef int run_in_place(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outp
     for i in range(n_out):
         if outputs[i] != NULL and outputs[i].busy:
             wait_for(outputs[i])
+        if outputs[i] != NULL and recording():
+            (<Recorder>cbp_recorder).before_write(outputs[i])
     cbp_op_infos[op.kind].run(op, inputs, n_in, outputs, NULL)
     if recording():
         note(op, inputs, n_in, outputs, n_out)

@@ -39,6 +39,7 @@ cdef class Program:
     cdef readonly list lines
     cdef readonly list recorded          # the instructions before anything was fused: (op, line, all of it as bytes)
     cdef readonly list constants         # [(tensor, op, line that reads it first)]
+    cdef readonly dict loops             # address of a cbp_loop that an instruction runs -> its Loop
     cdef Frame waiting                   # a frame that nobody uses; a list that shrinks and grows allocates
     cdef list frames                     # more of them
     cdef program_input *inputs
@@ -297,6 +298,8 @@ cdef class Program:
             status = cbp_frame_run(frame.f, 0, split)
             if status == CBP_OK:
                 status = cbp_frame_run(frame.f, split, n)
+        if status == CBP_STOPPED:
+            raise_stopped()
         return status
 
     cdef int commit(self, Frame frame, list made) except -1:
@@ -315,11 +318,14 @@ cdef class Program:
 
     cdef int run_sweep(self, Frame frame, int number) except -1:
         cdef int32_t begin, end
+        cdef cbp_status status
         begin, end = sweep_bounds(self.p, number)
         begin_turn(self)
         with nogil:
-            cbp_frame_run(frame.f, begin, end)
+            status = cbp_frame_run(frame.f, begin, end)
         end_turn(self)
+        if status == CBP_STOPPED:
+            raise_stopped()
         return 0
 
 
@@ -344,7 +350,7 @@ def build_program(Recorder r, results, effects, paths, Derivative derivative=Non
         whole = cbp_program_clone(r.p)
         if whole == NULL:
             raise MemoryError
-    made.lines, made.frames, made.others, made.effects = r.lines, [], [], []
+    made.lines, made.frames, made.others, made.effects, made.loops = r.lines, [], [], [], dict(r.loops)
     outputs = []
     r.segment = 0
     for t in results:

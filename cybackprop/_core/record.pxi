@@ -178,6 +178,8 @@ cdef inline void set_edge(Record r, int i, Tensor x) noexcept:
     if x.record is not None:
         Py_INCREF(x.record)
         r.edges[i] = <PyObject *>x.record
+        if recording():
+            (<Recorder>cbp_recorder).see_edge(x)
 
 
 cdef inline void keep_value(Record r, int i, Tensor x) noexcept:

@@ -41,7 +41,6 @@ cdef int refuse_value(str what) except -1:
     return 0
 
 
-@cython.final
 @cython.binding(False)
 cdef class Recorder:
     """Writes down what one thread runs, from `start` to `stop`."""
@@ -57,13 +56,17 @@ cdef class Recorder:
     cdef dict host_inputs                # (leaf, dtype) -> input value
     cdef readonly dict grads             # id of a tensor -> [tensor, its grad before, read before written]
     cdef public int segment
+    cdef readonly dict loops             # address of a cbp_loop that was run -> its Loop
+    cdef readonly list bodies            # weak references to the recorders of bodies
+    cdef public bint plain               # bodies are built plain: what an audit compares with
+    cdef public bint derives             # a derivative was taken meanwhile
 
     def __cinit__(self):
         self.p = cbp_program_new()
         if self.p == NULL:
             raise MemoryError
         self.ids, self.lines, self.line_numbers, self.origins = {}, [], {}, {}
-        self.host, self.sources, self.host_inputs, self.grads = {}, {}, {}, {}
+        self.host, self.sources, self.host_inputs, self.grads, self.loops, self.bodies = {}, {}, {}, {}, {}, []
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -192,6 +195,24 @@ cdef class Recorder:
             self.input((<Tensor>t.grad_).a, ("grad", t))
         return 0
 
+    # ---- what only a body's recorder wants to know: body.pxi
+
+    cdef int constant(self, cbp_array *a) except -1:
+        """a was made of a Python number."""
+        return 0
+
+    cdef int before_write(self, cbp_array *a) except -1:
+        """a, or the array that it is a view of, is about to be written in place."""
+        return 0
+
+    cdef void see_edge(self, Tensor x) noexcept:
+        """A record was made that leads to x's."""
+
+    cdef int see_record(self, Record edge, tuple shape, dtype) except -1:
+        return 0
+
+    # ---- guards
+
     cdef int guard(self, cbp_array *a, double value, int flags) except -1:
         """A later run may go on only if the number in a is this one."""
         cdef cbp_op op
@@ -303,11 +324,15 @@ cdef class Recorder:
             a = <cbp_array *><size_t>at
             if a.is_view:
                 expected[<size_t>a.base] = expected.get(<size_t>a.base, 0) + 1
-        found = []
+        found, lent = [], set()
+        for body in self.bodies:
+            lent.update(() if body() is None else body().borrowed())
         for i in range(self.n_held):
             a = self.held[i]
             more = a.refs - 1 - expected.get(<size_t>a, 0)
-            if more > 0 and self.p.values[<int32_t>self.ids[<size_t>a]].place == CBP_TEMP:
+            if more <= 0 or <size_t>a in lent or <size_t>a not in self.ids:
+                continue
+            if self.p.values[<int32_t>self.ids[<size_t>a]].place == CBP_TEMP:
                 found.append(self.place_of(self.ids[<size_t>a]))
         return found
 
@@ -321,16 +346,23 @@ cdef class Recorder:
         return "a value"
 
     def recorded(self):
-        """[(op, line, the operation as bytes, its values)] of all instructions but guards; values in order of use."""
+        """[(op, line, the operation as bytes, its values, what it runs)] of all instructions but guards.
+
+        Values are numbered in order of use; what a loop runs is a list of the same kind for each of its programs.
+        """
         cdef int32_t i, k
         cdef cbp_instr *x
+        cdef cbp_op op
         rows, seen = [], {-1: -1}
         for i in range(self.p.n_instrs):
             x = &self.p.instrs[i]
             if x.op.kind != CBP_OP_guard:
                 values = [seen.setdefault(cbp_in(self.p, x)[k], len(seen)) for k in range(x.n_in + x.n_out)]
+                memcpy(&op, &x.op, sizeof(cbp_op))
+                op.loop = NULL           # another recording has another
                 rows.append((op_name(&x.op), self.lines[x.line] if x.line >= 0 else "",
-                             (<char *>&x.op)[:sizeof(cbp_op)], values))
+                             (<char *>&op)[:sizeof(cbp_op)], values,
+                             None if x.op.loop == NULL else self.loops[<size_t>x.op.loop].recorded))
         return rows
 
     def constants(self, but):
@@ -340,6 +372,9 @@ cdef class Recorder:
         found = {}
         for i in range(self.p.n_instrs):
             x = &self.p.instrs[i]
+            if x.op.loop != NULL:
+                for row in self.loops[<size_t>x.op.loop].constants:
+                    found[id(row)] = row
             for k in range(x.n_in):
                 v = cbp_in(self.p, x)[k]
                 if v < 0 or v in found or v in but or x.op.kind == CBP_OP_guard:

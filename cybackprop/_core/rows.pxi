@@ -9,6 +9,10 @@ cdef class Row:
         contributions = self.vjp_rule(r, wrap(cbp_array_hold(r.cot)))
         return give_all(self, r, s, contributions)
 
+    cdef int sweep_recorded(self, Record r, Sweep s) except -1:
+        """The same in tensor operations, which record themselves."""
+        return give_all(self, r, s, self.vjp_rule(r, r.cot_tensor)) if r.n else 0
+
     def __repr__(self):
         return f"<row {self.name}>"
 

@@ -171,14 +171,29 @@ cdef class Sweep:
             edge.cot_tensor = binary(ADD, edge.cot_tensor, c)
         return 0
 
+    cdef int give_result(self, Record edge, int k, Tensor c) except -1:
+        """Add c to the cotangent of result k of a record that has several."""
+        if self.skips(edge):
+            return 0
+        if edge.sweeper != <PyObject *>self:
+            self.push(edge)
+            edge.cot_tensor = [None] * <int>edge.p[0]
+        before = (<list>edge.cot_tensor)[k]
+        (<list>edge.cot_tensor)[k] = c if before is None else binary(ADD, before, c)
+        return 0
+
     # ---- the walk
 
     def start(self, Tensor root, Tensor g):
         """Begin at a tensor with its cotangent."""
+        self.start_at(root.record, g)
+
+    def start_at(self, Record record, Tensor g):
+        """Begin at a record with its cotangent."""
         if self.create_graph:
-            self.give_tensor(root.record, g)
+            self.give_tensor(record, g)
         else:
-            self.give(root.record, cbp_array_hold(g.a))
+            self.give(record, cbp_array_hold(g.a))
 
     cdef Tensor cotangent(self, Record r):
         return <Tensor>r.cot_tensor if self.create_graph else wrap(cbp_array_hold(r.cot))
@@ -197,13 +212,15 @@ cdef class Sweep:
         cdef Tensor g
         try:
             check_alive(r)
-            if show or r.owner != NULL or r.hooks is not None:
+            if isinstance(r.row, SeveralRow):
+                if show:
+                    self.shown = tuple(r.cot_tensor)
+            elif show or r.owner != NULL or r.hooks is not None:
                 g = self.finish(r)
                 if show:
                     self.shown = g
             if self.create_graph:
-                if r.n:
-                    give_all(r.row, r, self, r.row.vjp_rule(r, r.cot_tensor))
+                r.row.sweep_recorded(r, self)
             else:
                 r.row.sweep(r, self)
             if not self.retain_graph and r.n:
@@ -289,6 +306,8 @@ def seed_cotangent(Tensor root, gradient, str what):
             (<float *>g.a.data)[0] = 1
         else:
             (<double *>g.a.data)[0] = 1
+        if recording():
+            (<Recorder>cbp_recorder).constant(g.a)
         return g
     g = as_operand(gradient, root.a.dtype, what)
     if g.a.dtype != root.a.dtype:
@@ -341,6 +360,8 @@ def alias(Tensor x):
     t.record = new_record(alias_row if x.record is not None else leaf_row, 1 if x.record is not None else 0, x.a)
     if x.record is not None:
         set_edge(t.record, 0, x)
+    if recording():
+        (<Recorder>cbp_recorder).derives = True
     return t
 
 

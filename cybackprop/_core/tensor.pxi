@@ -131,6 +131,7 @@ cdef class Tensor:
 
     def numpy(self):
         """The values as a read-only NumPy array over the same memory."""
+        refuse_value("numpy")
         return np.asarray(self)
 
     def __array__(self, dtype=None, copy=None):

@@ -54,6 +54,40 @@ cdef int end_turn(Program p) except -1:
     return 0
 
 
+# Loops outside of programs only read States, what they write they write at the end.
+
+cdef dict readers = {}                   # address of the list of what a loop reads -> how many there are
+
+
+cdef int begin_reading(cbp_array **arrays, int n) except -1:
+    cdef int i
+    for i in range(n):
+        while arrays[i] != NULL and root_of(arrays[i]).busy < 0:
+            wait_for(root_of(arrays[i]))
+    readers[<size_t>arrays] = n
+    mark_reading(arrays, n, 1)
+    return 0
+
+
+cdef int end_reading(cbp_array **arrays, int n) except -1:
+    del readers[<size_t>arrays]
+    mark_reading(arrays, n, -1)
+    if n_waiting:
+        with turnstile:
+            turnstile.notify_all()
+    return 0
+
+
+cdef void mark_reading(cbp_array **arrays, int n, int by) noexcept:
+    cdef int i
+    cdef cbp_array *a
+    for i in range(n):
+        if arrays[i] != NULL:
+            a = root_of(arrays[i])
+            a.pins += by
+            a.busy += by
+
+
 def forget_turns():
     """In a forked child: the threads that ran programs are not there, so nobody would take their marks away."""
     global turnstile, n_waiting
@@ -65,6 +99,9 @@ def forget_turns():
             p.states[i].pins -= p.active
             p.states[i].busy = 0
         p.active = 0
+    for at, n in readers.items():
+        mark_reading(<cbp_array **><size_t>at, n, -1)
+    readers.clear()
 
 
 if hasattr(os, "register_at_fork"):

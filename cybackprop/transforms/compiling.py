@@ -70,7 +70,7 @@ def compile(function=None, *, audit=0, reuse_results=False):
 def _slow(compiled, spec, leaves, args, kwargs, program):
     """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
     def record():
-        return Recorded(compiled.function, spec, leaves, args, kwargs)
+        return Recorded(compiled.function, spec, leaves, args, kwargs, program is not None)
 
     if program is not None:
         try:

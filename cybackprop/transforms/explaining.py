@@ -15,6 +15,7 @@ def explain(program):
         rows.append(_row(program, i, *instruction))
         steps = engine.program_steps(program, i)
         rows += [["", f"  {what}", "", _blocks(outs), "", "", line] for what, outs, line in steps]
+        rows += _inner_rows(engine.program_loop(program, i))
     print(f"{len(program.instructions())} instructions, slab {facts['slab']:,} bytes, scratch {facts['scratch']:,}")
     _table(["", "operation", "reads", "writes", "bytes", "slab at", "from"], rows, sections)
     constants = _constants(program)
@@ -72,6 +73,21 @@ def _list(program, values):
         return ", ".join(shown)
     places = [text.split()[0] if text.startswith("%") else text.rsplit(" ", 1)[0].split(" ")[0] for text in shown]
     return ", ".join(f"{n} x {place}" if (n := places.count(place)) > 1 else place for place in dict.fromkeys(places))
+
+
+PARTS = {"scan": [""], "while_loop": ["do:", "while:"], "cond": ["if true:", "if false:"]}
+
+
+def _inner_rows(loop, depth=1):
+    """What a loop or a cond runs, indented below it."""
+    rows = []
+    if loop is not None:
+        for which, title in enumerate(PARTS[loop.name]):
+            rows += [["", "  " * depth + title, *[""] * 5]] if title else []
+            for what, reads, writes, line, more in engine.loop_instructions(loop, which):
+                rows.append(["", "  " * depth + what, ", ".join(reads), ", ".join(writes), "", "", line])
+                rows += _inner_rows(more, depth + 1)
+    return rows
 
 
 def _shown(program, v):

@@ -13,7 +13,7 @@ MOST_SWEEPS = 8                          # results that get a sweep of their own
 
 
 class Recorded:
-    """Runs a function while recording it.
+    """Runs a function while recording it; plain: loops run their bodies as they were recorded, without a plan.
 
     Attributes
     ----------
@@ -25,9 +25,10 @@ class Recorded:
         Whose gradient the run changed, and what it is now.
     """
 
-    def __init__(self, function, spec, leaves, args, kwargs):
+    def __init__(self, function, spec, leaves, args, kwargs, plain=False):
         self.function, self.spec, self.leaves = function, spec, leaves
         self.recorder, self._watcher, self._mark = Recorder(), Watcher(is_module), engine.last_number()
+        self.recorder.plain = plain
         self.recorder.start(leaves)
         try:
             with self._watcher:

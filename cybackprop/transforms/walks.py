@@ -71,7 +71,9 @@ def climb(path, known, outputs):
         tangents = tuple(None if i is None else known.get(i) for i in r.inputs)
         if any(t is not None for t in tangents):
             r.check_alive()
-            known[r] = r.row.jvp_rule(r, tangents)
+            moved = r.row.jvp_rule(r, tangents)
+            if moved is not None:
+                known[r] = moved
     return [known[y.record] if y.record in known else zeros_like(y) for y in outputs]
 
 

@@ -1,0 +1,154 @@
+# Bodies: what a loop or a branch runs, recorded apart from the run that it is part of.
+
+def swap_recorder(recorder):
+    """This thread's recorder from now on, or None; returns the one so far."""
+    global cbp_recorder
+    before = None if cbp_recorder == NULL else <object>cbp_recorder
+    cbp_recorder = NULL if recorder is None else <PyObject *>recorder
+    return before
+
+
+cdef class BodyRecorder(Recorder):
+    """Records a body, inside another recording or not; that one waits meanwhile.
+
+    Arrays that were there before are not constants but inputs, found by `outside`; what the body writes into a State is
+    undone.  It may go on recording later, to derive something of what it has: its arrays are a pattern then, only what
+    was done to them matters.
+
+    Parameters
+    ----------
+    what : str
+        For messages, "scan".
+    """
+    cdef object outer, __weakref__
+    cdef readonly str what
+    cdef readonly long long mark         # records up to this number were there before
+    cdef set own                         # values: constants that the body made
+    cdef readonly set inside             # addresses of the arrays that came with them
+    cdef readonly dict before            # address of a State that was written -> (it, its values, their version)
+    cdef readonly dict edges             # records from before that the body's lead to -> (shape, dtype)
+    cdef list alive                      # arrays of other recorders, whose addresses must stay theirs
+
+    def __init__(self, what):
+        self.what, self.mark = what, next_number
+        self.own, self.inside, self.before, self.edges, self.alive = set(), set(), {}, {}, []
+
+    def __dealloc__(self):
+        for record in self.edges or ():      # not from here, record by record: a chain of bodies may be long
+            Py_INCREF(record)
+            doom(<PyObject *>record)
+        self.edges = None
+        drain()
+
+    def __enter__(self):
+        global n_recording
+        self.outer = swap_recorder(self)
+        if self.outer is not None:
+            (<Recorder>self.outer).bodies.append(weakref.ref(self))
+            self.plain = (<Recorder>self.outer).plain
+        n_recording += 1
+
+    def __exit__(self, *exc):
+        global n_recording
+        swap_recorder(self.outer)
+        n_recording -= 1
+        self.outer = None
+
+    # ---- what it is told while recording
+
+    cdef int hold(self, cbp_array *a) except -1:
+        if a.recorded and <size_t>a not in self.ids:
+            self.alive.append(wrap(cbp_array_hold(a)))
+            return 0
+        return Recorder.hold(self, a)
+
+    cdef int constant(self, cbp_array *a) except -1:
+        cdef int32_t v = self.new_value(CBP_CONST, a, a, -1)
+        self.ids[<size_t>a] = v
+        self.own.add(v)
+        return 0
+
+    cdef int from_host(self, object arr, cbp_array *a) except -1:
+        self.inside.add(<size_t>a)
+        if self.outer is not None:       # whose inputs or constants it may be
+            return (<Recorder>self.outer).from_host(arr, a)
+        self.host[<size_t>a] = arr
+        return self.constant(a)
+
+    cdef int see_grad(self, Tensor t, bint read) except -1:
+        if id(t) not in self.grads:
+            self.grads[id(t)] = [t, t.grad_, read]
+        return 0 if self.outer is None else (<Recorder>self.outer).see_grad(t, read)
+
+    cdef int guard(self, cbp_array *a, double value, int flags) except -1:
+        raise TapeError(f"{self.what}: the body asks for the value of a tensor, which is another in every step; "
+                        "choose with cb.where or cb.cond, or compute with tensors")
+
+    cdef int before_write(self, cbp_array *a) except -1:
+        cdef Tensor copy
+        a = root_of(a)
+        if a.mutable and <size_t>a not in self.before:
+            copy = wrap(like(a))
+            memcpy(copy.a.data, a.data, copy.nbytes)
+            self.before[<size_t>a] = (state_of(a), copy, a.version)
+        return 0
+
+    cdef void see_edge(self, Tensor x) noexcept:
+        if x.record.number <= self.mark and x.record not in self.edges:
+            self.edges[x.record] = (x.shape, x.dtype)
+
+    cdef int see_record(self, Record edge, tuple shape, dtype) except -1:
+        if edge.number <= self.mark:
+            self.edges.setdefault(edge, (shape, dtype))
+        return 0
+
+    # ---- for the one who records
+
+    def new_input(self, shape, dtype, Tensor values=None, bint linked=False):
+        """Something that each step is given: a tensor with a copy of the values, or zeros."""
+        cdef Py_ssize_t dims[8]
+        cdef Tensor t = wrap(new_array(dtype_code(dtype), shape_of(shape, dims), dims))
+        if values is None:
+            memset(t.a.data, 0, t.nbytes)
+        else:
+            memcpy(t.a.data, values.a.data, t.nbytes)
+        self.input(t.a, None)
+        if linked:
+            t.record = new_record(leaf_row, 0, t.a)
+        return t
+
+    def number_of(self, Tensor t, bint first=False):
+        """The value that a tensor holds; first: that a State held at first."""
+        v = self.id_of(t.a)
+        return cbp_root(self.p, v) if first else v
+
+    def outside(self):
+        """The values that are arrays from outside, but not States."""
+        cdef int32_t v
+        return {v for v in range(self.p.n_values)
+                if self.p.values[v].place == CBP_CONST and v not in self.own}
+
+    def borrowed(self):
+        """Addresses of the arrays from outside that the recording holds."""
+        cdef int32_t v
+        held = [<size_t>self.p.values[<int32_t>v].held for v in self.outside()]
+        return held + [<size_t>(<Tensor>t).a for t in self.alive]
+
+    def leads_to(self, results):
+        """Where a result is a tensor from outside, its record is an edge."""
+        for t in results:
+            if (<Tensor>t).record is not None:
+                self.see_edge(t)
+
+    def put_back(self, Tensor state, Tensor values, version):
+        """A State is what it was."""
+        memcpy(state.a.data, values.a.data, values.nbytes)
+        state.a.version = version
+
+    def settle(self, records):
+        """The values that these records keep are a pattern: nobody asks whether they have been written since."""
+        cdef Record r
+        cdef int i
+        for r in records:
+            for i in range(r.n):
+                r.versions[i] = -1
