@@ -35,11 +35,25 @@ def swept_twice():
     y.backward()
 
 
-# name of the public function (its documented Raises are counted), call, error, what the message holds
 turn = iter(range(1, 1000))
 unlike = cb.compile(lambda x: x * float(next(turn)))      # depends on what no guard sees
+KEPT = []
+COUNT = cb.State(0.0)
 
 
+def scan(body, init=A, xs=None, length=3):
+    return cb.scan(body, init, xs, length)
+
+
+def in_program(f, *args):
+    return cb.compile(f)(*args)
+
+
+def never(c):
+    return cb.sum(c) < 0
+
+
+# name of the public function (its documented Raises are counted), call, error, what the message holds
 ERRORS = (
     ("tensor", lambda: cb.tensor([[1.0], [2.0, 3.0]]), SHAPE, "tensor"),
     ("tensor", lambda: cb.tensor(np.zeros((1,) * 9)), SHAPE, "8 axes"),
@@ -142,18 +156,64 @@ ERRORS = (
     ("compile", lambda: cb.compile(lambda x: x * x.sum().item())(A), TAPE, "item.*recorded"),
     ("compile", lambda: [unlike(A) for _ in range(2)], cb.AuditError, "another constant.*mul at .*test_errors.py"),
     ("compile", lambda: cb.compile(3), TypeError, "compile.*int"),
+    ("scan", lambda: cb.scan(3, A, length=1), TypeError, "scan.*int"),
+    ("scan", lambda: scan(lambda c, x: c), TypeError, "scan.*carry, y.*Tensor"),
+    ("scan", lambda: scan(lambda c, x: ((c, c), None)), SHAPE, r"scan: carry was \* and the body returned \(\*, \*\)"),
+    ("scan", lambda: scan(lambda c, x: ({"h": c["h"], "k": c["h"]}, None), {"h": A}), SHAPE,
+     r"carry was \{'h': \*\} and the body returned \{'h': \*, 'k': \*\}"),
+    ("scan", lambda: scan(lambda c, x: ({"h": (A, B)}, None), {"h": (A, A)}), SHAPE,
+     r"scan: carry\['h'\]\[1\] had shape \(2, 3\) and the body returned \(4, 5\)"),
+    ("scan", lambda: scan(lambda c, x: ([c[0].astype("float64")], None), [A]), DTYPE,
+     r"scan: carry\[0\] was float32 and the body returned float64"),
+    ("scan", lambda: scan(lambda c, x: (0.5, None), 0), DTYPE, "scan.*int64.*float64"),
+    ("scan", lambda: scan(lambda c, x: (c, x), A, {"a": A, "b": B}, None), SHAPE, r"scan: xs differ.*'a'.*2.*'b'.*4"),
+    ("scan", lambda: scan(lambda c, x: (c, x), A, A), SHAPE, "scan: length is 3, but xs have 2"),
+    ("scan", lambda: scan(lambda c, x: (c, x), A, {"a": 1.0}), SHAPE, r"scan: xs\['a'\] has no axes"),
+    ("scan", lambda: scan(lambda c, x: (c, x), A, None, None), ValueError, "scan.*length="),
+    ("scan", lambda: scan(lambda c, x: (c, x), A, None, -1), ValueError, "scan: length is -1"),
+    ("scan", lambda: scan(lambda c, x: (c if c[0, 0] > 0 else -c, None)), TAPE,
+     r"scan: the body asks.*cb\.where.*cb\.cond"),
+    ("scan", lambda: scan(lambda c, x: (c * c[0, 0].item(), None)), TAPE, "item.*recorded"),
+    ("scan", lambda: scan(lambda c, x: (c + c.numpy(), None)), TAPE, "numpy.*recorded"),
+    ("scan", lambda: scan(lambda c, x: (KEPT.append(c * 2), (c, None))[1]), TAPE, "scan.*kept outside.*mul"),
+    ("scan", lambda: scan(lambda c, x: (cb.sum(W * W).backward(), (c, None))[1]), TAPE, r"scan.*\.grad.*\(3, 4\)"),
+    ("scan", lambda: scan(lambda c, x: ((s := cb.State(0.0)).assign(s + 1), (c, None))[1]), TAPE,
+     "scan.*makes a.*State"),
+    ("scan", lambda: scan(lambda c, x: (c, cb.zeros((1,) * 8))), SHAPE, "scan.*8 axes"),
+    ("while_loop", lambda: cb.while_loop(A, A, A), TypeError, "while_loop"),
+    ("while_loop", lambda: cb.while_loop(never, lambda c: (c, c), A), SHAPE, r"while_loop: carry was \*.*\(\*, \*\)"),
+    ("while_loop", lambda: cb.while_loop(never, lambda c: B, A), SHAPE, r"while_loop.*\(2, 3\).*\(4, 5\)"),
+    ("while_loop", lambda: cb.while_loop(never, lambda c: c.astype("float64"), A), DTYPE, "while_loop.*float32.*64"),
+    ("while_loop", lambda: cb.while_loop(cb.sum, lambda c: c, A), DTYPE, "while_loop: the condition.*float32"),
+    ("while_loop", lambda: cb.while_loop(lambda c: c > 0, lambda c: c, A), SHAPE, r"while_loop: the cond.*\(2, 3\)"),
+    ("while_loop", lambda: cb.while_loop(lambda c: bool(never(c)), lambda c: c, A), TAPE, "while_loop: the body asks"),
+    ("while_loop", lambda: cb.while_loop(lambda c: (COUNT.assign(COUNT + 1), never(c))[1], lambda c: c, A), TAPE,
+     "while_loop: the condition writes a State"),
+    ("while_loop", lambda: cb.while_loop(never, lambda c: c, A, -1), ValueError, "while_loop: max_steps is -1"),
+    ("while_loop", lambda: cb.while_loop(lambda c: c < 9, lambda c: c + 1, 0.0, 3), TAPE, "while_loop.*max_steps=3"),
+    ("cond", lambda: cb.cond(True, 1, 2), TypeError, "cond.*int"),
+    ("cond", lambda: cb.cond(cb.sum(A), cb.sin, cb.cos, A), DTYPE, "cond: the predicate.*float32"),
+    ("cond", lambda: cb.cond(A > 0, cb.sin, cb.cos, A), SHAPE, r"cond: the predicate.*\(2, 3\)"),
+    ("cond", lambda: cb.cond([True, False], cb.sin, cb.cos, A), SHAPE, r"cond: the predicate.*\(2,\)"),
+    ("cond", lambda: in_program(lambda x: cb.cond(never(x), lambda x: (x, x), cb.sin, x), A), SHAPE,
+     r"cond: the true branch returns \(\*, \*\) and the false branch \*"),
+    ("cond", lambda: in_program(lambda x: cb.cond(never(x), lambda x: cb.sum(x), cb.sin, x), A), SHAPE,
+     r"cond: the true branch returns shape \(\) and the false branch \(2, 3\)"),
+    ("cond", lambda: in_program(lambda x: cb.cond(never(x), lambda x: x.astype("float64"), cb.sin, x), A), DTYPE,
+     "cond: the true branch returns float64 and the false branch float32"),
 )
 IDS = [f"{i} {row[0]}" for i, row in enumerate(ERRORS)]
 
 
 @pytest.mark.parametrize("name, call, error, says", ERRORS, ids=IDS)
 def test_message(name, call, error, says):
-    state = [t.numpy().tobytes() for t in (A, B, X, W, INTS)], W.version
+    KEPT.clear()
+    state = [t.numpy().tobytes() for t in (A, B, X, W, INTS, COUNT)], W.version
     X.grad = W.grad = None
     with pytest.raises(error) as caught:
         call()
     assert re.search(says, str(caught.value), re.S), str(caught.value)
-    assert ([t.numpy().tobytes() for t in (A, B, X, W, INTS)], W.version) == state
+    assert ([t.numpy().tobytes() for t in (A, B, X, W, INTS, COUNT)], W.version) == state
     assert W.grad is None and cb.is_grad_enabled()
     assert (X * 1).requires_grad         # the engine goes on
 
