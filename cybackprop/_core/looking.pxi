@@ -22,7 +22,7 @@ def program_instructions(Program p):
 
 
 def program_steps(Program p, int32_t i):
-    """[(what, [(whether it never leaves its block, shape)], line)] of the instructions in a tile, outputs block by block."""
+    """[(what, [(whether it stays in its block, shape)], line)] of the instructions in a tile; shapes of a block."""
     cdef cbp_tile *t = p.p.instrs[i].op.tile
     cdef cbp_tile_reg *r
     cdef int32_t k, o, number
