@@ -24,18 +24,19 @@ X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
 
 # compiled once for each instruction set and dtype; the rest of src/ is compiled once
 PER_TARGET = ["chain", "dense", "elementwise", "gemm", "map", "optim", "reduce", "softmax", "table"]
-ONCE = sorted({Path(p).stem for p in glob("src/*.c")} - set(PER_TARGET))
+# ... this for size: nothing of it runs at each call
+SMALL = ["chains", "constants", "fuse", "plan", "rows", "selftest", "tiles"]
+ONCE = sorted({Path(p).stem for p in glob("src/*.c")} - {*PER_TARGET, *SMALL})
 
-COMMON = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden",
-          "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror"]
-# GCC copies short loops and vectorises their tails again at half the width: a third of the wheel for little speed
+COMMON = ["-std=c11", "-O2", "-ftree-vectorize", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+          "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra", "-Wdouble-promotion", "-Werror"]
+# GCC copies short loops and vectorises their tails again at half the width: a third of the wheel for little speed.  At
+# -O2, which is as fast and takes another twentieth off, it must be told to inline exp, else its loops stay scalar.
 GCC_SMALL = ["--param", "max-completely-peeled-insns=60", "--param", "vect-epilogues-nomask=0",
-             "-fno-version-loops-for-strides"]
+             "-fno-version-loops-for-strides", "--param", "max-inline-insns-single=200"]
 MSVC = ["/std:c11", "/O2", "/fp:precise"]
 TARGETS = {"base": []}
 if X86:
-    # for CPUs of before 2013, and whatever is compiled once: a quarter smaller than with -O3
-    TARGETS["base"] = ["-O2", "-ftree-vectorize"]
     TARGETS["avx2"] = ["-mavx2", "-mfma"]
     TARGETS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
 MSVC_TARGETS = {"base": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
@@ -64,7 +65,7 @@ def kernels(target, bits):
             library(f"cbp_base_loops_{bits}", ["elementwise"], ["base"], macros)]
 
 
-LIBRARIES = [library("cbp_once", ONCE)] + [
+LIBRARIES = [library("cbp_once", ONCE), library("cbp_small", SMALL, ["base", "-Os"])] + [
     made for target in TARGETS for bits in ("32", "64") for made in kernels(target, bits)]
 
 

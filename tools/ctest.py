@@ -41,7 +41,7 @@ def commands(compiler, targets, macros, folder):
     """(object, command) of each compilation."""
     facts = setup_facts()
     flags = [*facts["COMMON"], *facts["GCC_SMALL"], *macros, "-Isrc", "-c"]
-    for stem in facts["ONCE"]:
+    for stem in facts["ONCE"] + facts["SMALL"]:
         yield folder / f"{stem}.o", [compiler, *flags, f"src/{stem}.c"]
     # plain loops stay plain; besides, GCC 12 for arm64 crashes when it vectorises one of them
     yield folder / "test.o", [compiler, *flags, "-O1", "tests/c/kernels.c"]

@@ -19,9 +19,9 @@ def build_flags():
     """The flags of setup.py, read from there: written once."""
     source = (ROOT / "setup.py").read_text()
     names = {"X86": True, "platform": None}
-    wanted = re.findall(r'^COMMON = .*?\]\n|^TARGETS = .*?\n|^    TARGETS\[.*?\]\n', source, re.S | re.M)
+    wanted = re.findall(r'^(?:COMMON|GCC_SMALL) = .*?\]\n|^TARGETS = .*?\n|^    TARGETS\[.*?\]\n', source, re.S | re.M)
     exec("".join(line.lstrip() for line in wanted), names)
-    return names["COMMON"], names["TARGETS"]
+    return names["COMMON"] + names["GCC_SMALL"], names["TARGETS"]
 
 
 def vectorised(target, flags, bits, common):
