@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find src cybackprop/_core -name '*.[ch]' -o -name '*.def' -o -name '*.py[xd]' -o -name '*.pxi')
 BENCH := .bench-env
 
-.PHONY: help demo test check asan ctest cross sweep bench bench-kernels bench-package bench-env size stubs
+.PHONY: help demo test check asan ctest lib cross sweep bench bench-kernels bench-package bench-env size stubs
 .PHONY: selftest-hash wheel clean
 
 help:  ## this list
@@ -62,6 +62,9 @@ asan: $(VENV)/test-tools  ## the suite with ASan and UBSan, every buffer its own
 
 ctest: $(VENV)/created  ## the kernels against plain loops in C, and the selftest's hash
 	$(BIN)/python tools/ctest.py
+
+lib: $(VENV)/created  ## build/libcybackprop.a, for C programs without Python: docs/embedding.md
+	$(BIN)/python tools/ctest.py lib
 
 cross: $(VENV)/created  ## the same under qemu: arm64 (NEON) and s390x (big-endian)
 	$(BIN)/python tools/ctest.py cross

@@ -25,5 +25,6 @@ from cybackprop import config as _config  # noqa: F401
 from cybackprop import nn, optim, threads, train  # noqa: F401
 from cybackprop import ops as _ops
 from cybackprop import transforms as _transforms  # noqa: F401
+from cybackprop.io.programs import load_program  # noqa: F401
 
 globals().update(_ops.public_functions)

@@ -24,6 +24,7 @@ from cybackprop.errors import DTypeError as DTypeError
 from cybackprop.errors import ModelFileError as ModelFileError
 from cybackprop.errors import ShapeError as ShapeError
 from cybackprop.errors import TapeError as TapeError
+from cybackprop.io.programs import load_program as load_program
 from cybackprop.ops.random import Generator as Generator
 
 def zeros(shape: int | Sequence[int], dtype: DTypeLike = 'float32') -> Tensor: ...
@@ -156,6 +157,7 @@ def grad(
     has_aux: bool = False,
 ) -> Callable[..., Any]: ...
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]: ...
+def save_programs(path: Any, *, batch: str | Sequence[str] | None = None, **programs: Any) -> None: ...
 def backward_steps(
     loss: Tensor,
     gradient: _TensorLike | None = None,

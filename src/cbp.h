@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 typedef enum { CBP_F32, CBP_F64, CBP_I64, CBP_BOOL, CBP_N_DTYPES } cbp_dtype;
-typedef enum { CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE, CBP_GUARD, CBP_STOPPED } cbp_status;
+typedef enum { CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE, CBP_GUARD, CBP_STOPPED, CBP_BAD_FILE } cbp_status;
 
 enum { CBP_MAX_DIMS = 8, CBP_LANES = 16, CBP_LANE_BLOCK = 1024 };
 

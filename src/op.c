@@ -15,8 +15,9 @@ void cbp_op_set_shape(cbp_array *y, int dtype, int ndim, const ptrdiff_t *shape)
 {
     y->dtype = (uint8_t)dtype;
     y->ndim = (uint8_t)ndim;
-    y->size = 1;
-    for (int i = 0; i < ndim; i++) y->size *= y->shape[i] = shape[i];
+    size_t size = 1;                   /* of a shape beyond all memory it may wrap: whoever allocates looks again */
+    for (int i = 0; i < ndim; i++) size *= (size_t)(y->shape[i] = shape[i]);
+    y->size = (ptrdiff_t)size;
 }
 
 #include "op_shape.h"

@@ -52,7 +52,8 @@ RUN(optim)
     int64_t known = 0;                             /* the step that h is for: members mostly share it */
     for (int i = options; i < n_in; i += 6, out += 5) {
         const cbp_array *w = in[i], *g = in[i + 1];
-        const int64_t t = *(int64_t *)out[1]->data = *(const int64_t *)in[i + 2]->data + 1, member = (i - options) / 6;
+        const int64_t t = *(int64_t *)out[1]->data = (int64_t)(*(const uint64_t *)in[i + 2]->data + 1);
+        const int64_t member = (i - options) / 6;
         if (t != known || member == decaying) update_values[op->row](o, member < decaying, known = t, h);
         KERNELS(w)->optim(op->row, w->size, out[0]->data, g->data, data_of(out[2]), data_of(out[3]), data_of(out[4]), h);
     }

@@ -22,7 +22,7 @@ from cybackprop._core import engine
 from cybackprop.cli.commands import cybackprop as command_line
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/embedding.md")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.S | re.M)
 
 

@@ -3,8 +3,12 @@
     python tools/ctest.py            this machine
     python tools/ctest.py cross      arm64, which gives the hash of the targets with FMA,
                                      and s390x, which is big-endian and gives the hash of base
+    python tools/ctest.py lib        build/libcybackprop.a alone: docs/embedding.md
+    python tools/ctest.py fuzz FILE BATCH ROUNDS         a file of programs, damaged in many ways, under sanitizers
 
-Flags and lists of sources are setup.py's.  Objects are kept in build/ctest and made again when a source is newer.
+tests/c/kernels.c tests the kernels, tests/c/program.c runs a saved training step (tests/c/step.safetensors, written by
+tools/step_file.py).  Flags and lists of sources are setup.py's.  Objects are kept in build/ctest and made again when a
+source is newer.
 """
 
 import platform
@@ -37,14 +41,21 @@ def hashes():
     return dict(line.split() for line in (ROOT / "cybackprop/selftest.txt").read_text().splitlines())
 
 
-def commands(compiler, targets, macros, folder):
+def steps():
+    """Arguments of `program hash` for the committed file, and the hashes it must give."""
+    found = dict(line.split() for line in (ROOT / "tests/c/step.txt").read_text().splitlines())
+    return [str(ROOT / "tests/c/step.safetensors"), "train", "37", "5"], found
+
+
+def commands(compiler, targets, macros, folder, programs):
     """(object, command) of each compilation."""
     facts = setup_facts()
     flags = [*facts["COMMON"], *facts["GCC_SMALL"], *macros, "-Isrc", "-c"]
     for stem in facts["ONCE"] + facts["SMALL"]:
         yield folder / f"{stem}.o", [compiler, *flags, f"src/{stem}.c"]
-    # plain loops stay plain; besides, GCC 12 for arm64 crashes when it vectorises one of them
-    yield folder / "test.o", [compiler, *flags, "-O1", "tests/c/kernels.c"]
+    for name in programs:
+        # plain loops stay plain; besides, GCC 12 for arm64 crashes when it vectorises one of them
+        yield folder / f"test_{name}.o", [compiler, *flags, "-O1", f"tests/c/{name}.c"]
     for target, own in targets.items():
         for bits in (32, 64):
             for stem in facts["PER_TARGET"]:
@@ -52,27 +63,58 @@ def commands(compiler, targets, macros, folder):
                                                              f"-DCBP_BITS={bits}", f"src/{stem}.c"]
 
 
-def build(machine, compiler, targets, macros):
-    """The path of the test program."""
+def build(machine, compiler, targets, macros, programs=("kernels", "program")):
+    """The paths of the test programs, which are linked with nothing but libcybackprop.a beside them and C's own."""
     folder = ROOT / "build/ctest" / machine
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [ROOT / "setup.py", Path(__file__), *ROOT.glob("src/*"), *ROOT.glob("tests/c/*")]
+    sources = [ROOT / "setup.py", Path(__file__), *ROOT.glob("src/*"), *ROOT.glob("tests/c/*.[ch]")]
     newest = max(p.stat().st_mtime for p in sources)
-    every = list(commands(compiler, targets, macros, folder))
+    every = list(commands(compiler, targets, macros, folder, programs))
     stale = [job for job in every if not job[0].exists() or job[0].stat().st_mtime < newest]
     if stale:
         print(f"{machine}: compiling {len(stale)} files ...", flush=True)
     with ThreadPoolExecutor() as pool:               # the work is done by compilers, in processes
         list(pool.map(lambda job: subprocess.run([*job[1], "-o", str(job[0])], check=True, cwd=ROOT), stale))
-    program = folder / "kernels"
-    subprocess.run([compiler, "-o", str(program), *(str(o) for o, _ in every), "-pthread", "-lm"], check=True)
-    return str(program)
+    library = str(folder / "libcybackprop.a")
+    Path(library).unlink(missing_ok=True)
+    subprocess.run(["ar" if compiler == "gcc" else compiler.replace("gcc", "ar"), "rcs", library,
+                    *(str(o) for o, _ in every if not o.name.startswith("test_"))], check=True)
+    sanitizers = [m for m in macros if m.startswith("-fsanitize")]
+    for name in programs:
+        subprocess.run([compiler, *sanitizers, "-o", str(folder / name), str(folder / f"test_{name}.o"), library,
+                        "-pthread", "-lm"], check=True)
+    return [str(folder / name) for name in programs]
+
+
+def run_all(programs, runner, kinds):
+    """Run both programs; kinds: the names of the hashes with FMA and without."""
+    kernels, program = programs
+    arguments, wanted = steps()
+    failed = subprocess.run([*runner, kernels, *(hashes()[k] for k in kinds)]).returncode
+    return failed | subprocess.run([*runner, program, "hash", *arguments, *(wanted[k] for k in kinds)]).returncode
+
+
+def build_native(programs=("kernels", "program")):
+    """The test programs for this machine."""
+    facts = setup_facts()
+    return build(platform.machine(), "gcc", facts["TARGETS"], ["-DCBP_WITH_X86"] if facts["X86"] else [], programs)
+
+
+def lib():
+    """The library for this machine, where docs/embedding.md says."""
+    build_native(())
+    shutil.copy(ROOT / "build/ctest" / platform.machine() / "libcybackprop.a", ROOT / "build/libcybackprop.a")
+    return 0
 
 
 def native():
-    facts = setup_facts()
-    program = build(platform.machine(), "gcc", facts["TARGETS"], ["-DCBP_WITH_X86"] if facts["X86"] else [])
-    return subprocess.run([program, hashes()["fma"], hashes()["base"]]).returncode
+    return run_all(build_native(), [], ("fma", "base"))
+
+
+def fuzz(path, batch, rounds):
+    """Damaged files under sanitizers, on the base kernels."""
+    program, = build("fuzz", "gcc", {"base": []}, [*setup_facts()["SANITIZER"], "-DCBP_NO_POOL"], ["fuzz"])
+    return subprocess.run([program, path, str(batch), str(rounds)]).returncode
 
 
 def missing():
@@ -91,12 +133,12 @@ def cross():
         return 1
     failed = 0
     for machine, (prefix, _, kind, flags) in CROSS.items():
-        program = build(machine, f"{prefix}gcc", {"base": []}, flags)
+        programs = build(machine, f"{prefix}gcc", {"base": []}, flags)
         print(f"{machine}: running under qemu, which takes minutes ...", flush=True)
         emulator = [f"qemu-{machine}", "-L", f"/usr/{prefix[:-1]}"]
-        failed |= subprocess.run([*emulator, program, hashes()[kind], hashes()[kind]]).returncode
+        failed |= run_all(programs, emulator, (kind, kind))
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(cross() if sys.argv[1:] == ["cross"] else native())
+    sys.exit({"cross": cross, "lib": lib, "fuzz": fuzz}.get((sys.argv[1:] or [""])[0], native)(*sys.argv[2:]))

@@ -25,7 +25,6 @@ cdef class BodyRecorder(Recorder):
     cdef readonly long long mark         # records up to this number were there before
     cdef set own                         # values: constants that the body made
     cdef readonly set inside             # addresses of the arrays that came with them
-    cdef readonly dict before            # address of a State that was written -> (it, its values, their version)
     cdef readonly dict edges             # records from before that the body's lead to -> (shape, dtype)
     cdef list alive                      # arrays of other recorders, whose addresses must stay theirs
 
@@ -83,15 +82,6 @@ cdef class BodyRecorder(Recorder):
     cdef int guard(self, cbp_array *a, double value, int flags) except -1:
         raise TapeError(f"{self.what}: the body asks for the value of a tensor, which is another in every step; "
                         "choose with cb.where or cb.cond, or compute with tensors")
-
-    cdef int before_write(self, cbp_array *a) except -1:
-        cdef Tensor copy
-        a = root_of(a)
-        if a.mutable and <size_t>a not in self.before:
-            copy = wrap(like(a))
-            memcpy(copy.a.data, a.data, copy.nbytes)
-            self.before[<size_t>a] = (state_of(a), copy, a.version)
-        return 0
 
     cdef void see_edge(self, Tensor x) noexcept:
         if x.record.number <= self.mark and x.record not in self.edges:

@@ -250,6 +250,17 @@ cdef class Compiled:
         self.function, self.slow, self.unpack, self.programs = function, slow, unpack, []
         self.audit_every, self.reuse_results = audit_every, reuse_results
 
+    def save(self, path, *args, **kwargs):
+        """Save the function as a program that runs without Python, at any batch size: `save_programs` with one.
+
+        Parameters
+        ----------
+        path : str or path-like
+        *args, **kwargs
+            Example arguments; and batch, which of them follow the batch size (see `save_programs`).
+        """
+        save_compiled(self, path, args, kwargs)
+
     def __get__(self, instance, owner):
         return self if instance is None else functools.partial(self, instance)
 
@@ -313,6 +324,15 @@ cdef class Compiled:
         if result is NOT_THIS:
             program.calls -= 1
         return result
+
+
+cdef object save_compiled = None
+
+
+def set_save(save):
+    """What `Compiled.save` calls: from `cybackprop.transforms`."""
+    global save_compiled
+    save_compiled = save
 
 
 cdef bint plain(tuple args):

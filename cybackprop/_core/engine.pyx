@@ -21,7 +21,7 @@ from time import perf_counter
 
 import numpy as np
 
-from cybackprop.errors import DTypeError, ShapeError, TapeError
+from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError
 
 include "convert.pxi"
 include "broadcast.pxi"
@@ -48,4 +48,5 @@ include "derivative.pxi"
 include "compiled.pxi"
 include "loop.pxi"
 include "scan.pxi"
+include "saved.pxi"
 include "selftest.pxi"

@@ -5,7 +5,7 @@ cdef extern from "cbp.h" nogil:
     ctypedef enum cbp_dtype:
         CBP_F32, CBP_F64, CBP_I64, CBP_BOOL
     ctypedef enum cbp_status:
-        CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE, CBP_GUARD, CBP_STOPPED
+        CBP_OK, CBP_NOMEM, CBP_OUT_OF_RANGE, CBP_GUARD, CBP_STOPPED, CBP_BAD_FILE
     ctypedef enum cbp_layout:
         CBP_NN, CBP_NT, CBP_TN
     enum:
@@ -245,6 +245,7 @@ cdef extern from "program.h" nogil:
     int32_t *cbp_out(const cbp_program *p, const cbp_instr *i) noexcept
 
 cdef extern from "plan.h" nogil:
+    int cbp_optional(const cbp_op *op, int k) noexcept
     cbp_status cbp_drop_dead(cbp_program *p) noexcept
 
 cdef extern from "loop.h" nogil:
@@ -285,6 +286,38 @@ cdef extern from "batches.h" nogil:
         double sum
         int64_t done
     cbp_status cbp_batches_run(cbp_batches *b, int64_t begin, int64_t end) noexcept
+
+cdef extern from "check.h" nogil:
+    enum:
+        CBP_MESSAGE
+    int cbp_savable(int kind) noexcept
+
+cdef extern from "saved.h" nogil:
+    ctypedef struct cbp_saved_port:
+        const char *name
+        int32_t value
+    ctypedef struct cbp_saved_program:
+        const char *name
+        int64_t batch
+        int32_t n_inputs, n_results
+        cbp_saved_port *inputs
+        cbp_saved_port *results
+    ctypedef struct cbp_saved_array:
+        const char *name
+        int state
+        cbp_array *array
+    ctypedef struct cbp_saved:
+        size_t size
+        int32_t n_arrays, n_programs
+        cbp_saved_array *arrays
+        cbp_saved_program *programs
+    cbp_status cbp_saved_open(cbp_saved *s, const void *file, size_t size, int checked, char *message) noexcept
+    void cbp_saved_close(cbp_saved *s) noexcept
+    void cbp_saved_write(const cbp_saved *s, void *to) noexcept
+    int cbp_saved_shape(const cbp_saved *s, const cbp_saved_port *port, cbp_dtype *dtype, int64_t *c,
+                        int64_t *d) noexcept
+    cbp_status cbp_saved_bind(const cbp_saved *s, const cbp_saved_program *e, int64_t batch, size_t most,
+                              cbp_program **p, char *message) noexcept
 
 cdef extern from "move.h" nogil:
     ctypedef enum cbp_compare_op:

@@ -50,6 +50,7 @@ cdef class Program:
     cdef list effects                    # (tensor, number of the output or None): what .grad is afterwards
     cdef cbp_array **states              # all that it reads or writes, those first that it writes
     cdef int n_states, n_written, active     # active: runs under way
+    cdef int32_t refused                 # the instruction that the last replay stopped at
     cdef object __weakref__
     cdef public object result            # (tensors) -> what the function returned; None: nothing
     cdef public bint single              # the function returned one tensor
@@ -174,6 +175,7 @@ cdef class Program:
             begin_turn(self)
             try:
                 if self.run(frame) != CBP_OK:
+                    self.refused = frame.f.at
                     return NOT_THIS
                 self.commit(frame, made)
             finally:

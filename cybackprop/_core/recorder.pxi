@@ -60,6 +60,7 @@ cdef class Recorder:
     cdef readonly list bodies            # weak references to the recorders of bodies
     cdef public bint plain               # bodies are built plain: what an audit compares with
     cdef public bint derives             # a derivative was taken meanwhile
+    cdef public dict before              # address of a state -> (it, its values, version) before; None: nobody asks
 
     def __cinit__(self):
         self.p = cbp_program_new()
@@ -203,6 +204,12 @@ cdef class Recorder:
 
     cdef int before_write(self, cbp_array *a) except -1:
         """a, or the array that it is a view of, is about to be written in place."""
+        cdef Tensor copy
+        a = root_of(a)
+        if self.before is not None and a.mutable and <size_t>a not in self.before:
+            copy = wrap(like(a))
+            memcpy(copy.a.data, a.data, copy.nbytes)
+            self.before[<size_t>a] = (state_of(a), copy, a.version)
         return 0
 
     cdef void see_edge(self, Tensor x) noexcept:

@@ -59,16 +59,26 @@ def save_tensors(path, tensors, metadata=None):
     OSError
         The file can't be written.
     """
-    arrays = {name: _stored(name, value) for name, value in tensors.items()}
+    atomic_write(path, pack_tensors(tensors, metadata))
+
+
+def in_file_order(arrays):
+    """The names of arrays in the order in which the writer lays them out, without gaps."""
     # Widest items first keeps every tensor aligned, whatever the sizes.
-    layout = sorted(arrays, key=lambda name: -arrays[name].itemsize)
+    return sorted(arrays, key=lambda name: -arrays[name].itemsize)
+
+
+def pack_tensors(tensors, metadata=None):
+    """The bytes of a safetensors file, as a list of bytes-like objects; see `save_tensors`."""
+    arrays = {name: _stored(name, value) for name, value in tensors.items()}
+    layout = in_file_order(arrays)
     header = _header(arrays, layout, dict(metadata or {}))
     chunks = [len(header).to_bytes(8, "little"), header, *(_bytes_of(arrays[name]) for name in layout)]
     crc = 0
     for chunk in chunks:
         crc = zlib.crc32(chunk, crc)
     chunks[1] = header.replace(_checksum_entry(_CHECKSUM_ZEROS), _checksum_entry(f"{crc:08x}"))
-    atomic_write(path, chunks)
+    return chunks
 
 
 def load_tensors(path):

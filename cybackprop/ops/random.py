@@ -112,6 +112,10 @@ class Generator:
     def offset(self, value):
         self.state = self.key, value
 
+    def program_states(self, path_of):
+        """(path, State) of what it keeps, for a saved program."""
+        yield "", self.cell
+
     def __reduce__(self):
         return _restored, self.state
 

@@ -140,6 +140,16 @@ class Optimizer:
         moments = [m for p in self.parameters() for m in self.moments[id(p)]]
         return [fact for group in self.param_groups for fact in group.facts()] + moments
 
+    def program_states(self, path_of):
+        """(path, State) of all it keeps, for a saved program; path_of: the path of a parameter, or None."""
+        for k, group in enumerate(self.param_groups):
+            yield from ((f"{k}/{name}" if k else name, group.cell(name)) for name in self.numbers)
+        for k, p in enumerate(self.parameters()):
+            path = path_of(p) or str(k)
+            yield f"steps/{path}", self.steps[id(p)]
+            yield from ((f"{name}/{path}", m) for name, m in zip(self.moment_names, self.moments[id(p)], strict=True)
+                        if m is not None)
+
     def zero_grad(self):
         """Forget the gradients."""
         for p in self.parameters():

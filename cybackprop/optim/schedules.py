@@ -75,6 +75,11 @@ class Schedule:
         self._count.assign(self._count + 1)
         self.apply()
 
+    def program_states(self, path_of):
+        """(path, State) of all it keeps, for a saved program."""
+        yield "t", self._count
+        yield from ((f"base/{k}", rate) for k, rate in enumerate(self._base))
+
     def state_dict(self):
         """t and the base rates."""
         return {"t": self.t, "base": self.base}
@@ -160,6 +165,12 @@ class WarmupLR(Schedule):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate           # the one that follows has set its own start
         super().__init__(optimizer)
+
+    def program_states(self, path_of):
+        """(path, State) of all it keeps, for a saved program."""
+        yield from super().program_states(path_of)
+        if self.after is not None:
+            yield from ((f"after/{path}", state) for path, state in self.after.program_states(path_of))
 
     def factor(self, t, base):
         """The learning rate after t steps."""

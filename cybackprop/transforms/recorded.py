@@ -25,9 +25,9 @@ class Recorded:
         Whose gradient the run changed, and what it is now.
     """
 
-    def __init__(self, function, spec, leaves, args, kwargs, plain=False):
+    def __init__(self, function, spec, leaves, args, kwargs, plain=False, recorder=None):
         self.function, self.spec, self.leaves = function, spec, leaves
-        self.recorder, self._watcher, self._mark = Recorder(), Watcher(is_module), engine.last_number()
+        self.recorder, self._watcher, self._mark = recorder or Recorder(), Watcher(is_module), engine.last_number()
         self.recorder.plain = plain
         self.recorder.start(leaves)
         try:
@@ -53,6 +53,11 @@ class Recorded:
         if left:
             raise TapeError("compile: a tensor made while recording is kept outside: " + "; ".join(left[:3])
                             + "; later runs would not change it.  Return it, or assign it to a cybackprop.State")
+
+    @property
+    def watcher(self):
+        """The Watcher that saw the run."""
+        return self._watcher
 
     @property
     def guards(self):

@@ -201,6 +201,12 @@ ERRORS = (
      r"cond: the true branch returns shape \(\) and the false branch \(2, 3\)"),
     ("cond", lambda: in_program(lambda x: cb.cond(never(x), lambda x: x.astype("float64"), cb.sin, x), A), DTYPE,
      "cond: the true branch returns float64 and the false branch float32"),
+    ("save_programs", lambda: cb.save_programs("f", f=(lambda x: x.reshape(2, 3), A)), TAPE,
+     "f fails at batch size 3.*batch="),
+    ("save_programs", lambda: cb.save_programs("f", f=(lambda x: x * x.item(), A)), (SHAPE, TAPE), "item"),
+    ("load_program", lambda: cb.load_program(__file__), cb.ModelFileError, "test_errors.py.*safetensors"),
+    ("load_program", lambda: cb.load_program("no such file"), OSError, "no such file"),
+    ("load_program", lambda: cb.load_program(0), TypeError, "int"),
 )
 IDS = [f"{i} {row[0]}" for i, row in enumerate(ERRORS)]
 

@@ -1,0 +1,209 @@
+"""Programs from files that `Compiled.save` or `save_programs` wrote.
+
+C reads the tensor "program" alone, and checks all of it; what the header of the file says must agree.
+"""
+
+from functools import lru_cache, partial
+from pathlib import Path
+
+from cybackprop._core.engine import SavedPrograms, Tensor, is_recording, run_loaded, tensor
+from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError
+from cybackprop.io.atomic import atomic_write
+from cybackprop.io.packing import INPUT, PROGRAM
+from cybackprop.io.safetensors import parse_tensors
+
+
+def save_packed(path, data):
+    """Write a file's bytes, all or nothing, once a reader has found nothing wrong with them."""
+    ProgramFile(data)
+    atomic_write(path, [data])
+
+
+def load_program(path):
+    """Read a file of programs that `Compiled.save` or `save_programs` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    ProgramFile
+        Its programs are called with named arrays, at any batch size.
+
+    Raises
+    ------
+    ModelFileError
+        The file is damaged, of a later version, or holds no programs.  A file is data: nothing in it is run but
+        operations that have been checked.
+    OSError
+        The file can't be read.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> total = cb.State(0.0)
+    >>> @cb.compile
+    ... def add(x):
+    ...     total.assign(total + x.sum())
+    ...     return total / len(x)
+    >>> add.save("add.safetensors", cb.ones(4))
+    >>> file = cb.load_program("add.safetensors")
+    >>> file(x=[1.0, 2.0]).item(), file(x=[1.0, 2.0, 3.0]).item(), file.states["total"].item()
+    (1.5, 3.0, 9.0)
+    """
+    try:
+        return ProgramFile(Path(path).read_bytes())
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+
+
+class ProgramFile:
+    """Programs from a file; they share its states.
+
+    Attributes
+    ----------
+    programs : dict of str to LoadedProgram
+    states : dict of str to State
+        By path: "model/layers/0/weight", "opt/lr".  What the programs read and write: an `assign` counts at once.
+    """
+
+    def __init__(self, data):
+        tensors, _ = parse_tensors(data)
+        self._saved = SavedPrograms(bytes(data))
+        self.states = self._saved.states
+        mine = {**self.states, **self._saved.constants}
+        if next(iter(tensors), None) != PROGRAM or sorted(tensors) != sorted([PROGRAM, *mine]):
+            raise ModelFileError("its header names other tensors than its programs do")
+        for name, t in mine.items():
+            if (tensors[name].dtype, tensors[name].shape) != (t.dtype, t.shape) or tensors[name].tobytes() != \
+                    t.numpy().tobytes():
+                raise ModelFileError(f"tensor {name!r} is another one in the header than for its programs")
+        self.programs = {name: LoadedProgram(self._saved, k, name, *facts)
+                         for k, (name, *facts) in enumerate(self._saved.programs)}
+
+    def __getitem__(self, name):
+        return self.programs[name]
+
+    def __call__(self, *args, **arrays):
+        """Run the program of a file that has one."""
+        if len(self.programs) != 1:
+            raise TypeError(f"the file has several programs, {', '.join(self.programs)}; call one of .programs")
+        return next(iter(self.programs.values()))(*args, **arrays)
+
+    def save(self, path):
+        """Write the file again with the states as they are now, all of it or nothing."""
+        atomic_write(path, [self._saved.contents()])
+
+    def __repr__(self):
+        return f"ProgramFile({', '.join(map(repr, self.programs.values()))}, {len(self.states)} states)"
+
+
+class LoadedProgram:
+    """A program from a file: called with its inputs by name, or in order.
+
+    Attributes
+    ----------
+    name : str
+    inputs, results : dict of str to (dtype, shape)
+        Lengths that follow the batch size are texts: "B", "2 B + 1".
+    """
+
+    def __init__(self, saved, number, name, batch, inputs, results):
+        self.name, self._batch, self._ports = name, batch, inputs
+        self._at = lru_cache(maxsize=8)(partial(_bound, saved, number, [name for name, *_ in results]))
+        self.inputs = {n: (dtype, tuple(map(_length, lengths))) for n, dtype, lengths in inputs}
+        self.results = {n: (dtype, tuple(map(_length, lengths))) for n, dtype, lengths in results}
+
+    def __call__(self, *args, **arrays):
+        """Run it.
+
+        The first call at a batch size plans it; the plans of the last eight sizes are kept, with their memory.
+
+        Returns
+        -------
+        Tensor, or a dict of them by name where there are several results
+            They have no history: nothing can be swept back through the program.
+
+        Raises
+        ------
+        TypeError
+            An input is missing or unknown.
+        ShapeError, DTypeError
+            An input does not fit; a Tensor is not cast.
+        TapeError, ValueError
+            The data take another branch than the recorded ones, or an operation refuses them.  States are as before.
+        """
+        if is_recording():
+            raise TapeError(f"{self.name}: a loaded program can't be a part of another one: nothing says what it does "
+                            "in between")
+        values = self._named(args, arrays)
+        tensors = [self._tensor(name, dtype, values[name]) for name, dtype, _ in self._ports]
+        program = self._at(self._batch_of(tensors))
+        made = run_loaded(program, tensors)
+        if type(made) is int:
+            what = program.instructions()[made][0]
+            raise TapeError(f"{self.name}: these data take another branch than the recorded one") if what == "guard" \
+                else ValueError(f"{self.name}: {what} refuses a label or index")
+        return made
+
+    def explain(self, batch=None):
+        """Print its instructions at a batch size, by default the one of the example: see `compile`."""
+        self._at(batch or self._batch).explain()
+
+    def _named(self, args, arrays):
+        """The inputs by full name; one that the program reads in two dtypes is given once."""
+        names = list(self.inputs)
+        first = [n for n in names if not any(n == f"{other}.{self.inputs[n][0]}" for other in names)]
+        if len(args) > len(first):
+            raise TypeError(f"{self.name}: {len(args)} inputs are given, there are {', '.join(names) or 'none'}")
+        values = dict(zip(first, args, strict=False))
+        for name, value in arrays.items():
+            full = name if name in self.inputs else INPUT + name
+            if full not in self.inputs or full in values:
+                raise TypeError(f"{self.name}: {name} is " + ("given twice" if full in values else
+                                f"no input; there are {', '.join(names) or 'none'}"))
+            values[full] = value
+        for name in names:
+            if name not in values and name.rpartition(".")[0] in values:
+                values[name] = values[name.rpartition(".")[0]]
+        missing = [n for n in names if n not in values]
+        if missing:
+            raise TypeError(f"{self.name}: {', '.join(missing)} is missing")
+        return values
+
+    def _tensor(self, name, dtype, value):
+        if isinstance(value, Tensor):
+            if value.dtype != dtype:
+                raise DTypeError(f"{self.name}: {name} is {dtype}, the tensor {value.dtype}; use astype")
+            return value
+        return tensor(value, dtype)
+
+    def _batch_of(self, tensors):
+        """The batch size that the shapes of the inputs mean."""
+        lengths = [(n - c, d) for (_, _, port), t in zip(self._ports, tensors, strict=True)
+                   for (c, d), n in zip(port, t.shape, strict=False) if d]
+        size = lengths[0][0] // lengths[0][1] if lengths else self._batch
+        for (name, _, port), t in zip(self._ports, tensors, strict=True):
+            if t.shape != tuple(c + d * size for c, d in port) or (lengths and size < 1):
+                raise ShapeError(f"{self.name}: {name} has shape {t.shape}, it needs {self.inputs[name][1]}"
+                                 + (f", B is {size} here and must be at least 1" if lengths else ""))
+        return size
+
+    def __repr__(self):
+        inputs = ", ".join(f"{n}: {d} {s}" for n, (d, s) in self.inputs.items())
+        return f"LoadedProgram({self.name}: {inputs} -> {', '.join(self.results) or 'nothing'})"
+
+
+def _bound(saved, number, names, size):
+    """The program at a batch size; plans are kept, each with its memory."""
+    program = saved.bind(number, size)
+    program.single = len(names) == 1
+    program.result = lambda made, _: dict(zip(names, made, strict=True))
+    return program
+
+
+def _length(number):
+    c, d = number
+    follows = ("B" if d == 1 else f"{d} B") if d else ""
+    return c if not d else follows if not c else f"{follows} {'-' if c < 0 else '+'} {abs(c)}"
