@@ -56,14 +56,14 @@ def library(name, stems, flags=(), macros=()):
 
 
 def kernels(target, bits):
-    """The libraries of one instruction set and dtype.  Of the base kernels, which CPUs of before 2013 run, only the
-    loops of the tables lose much by -Os; the rest is 30 kB of the wheel smaller."""
+    """The libraries of one instruction set and dtype.  Of the base kernels, which CPUs of before 2013 run, only these
+    lose much by -Os; the rest is 25 kB of the wheel smaller."""
     macros = [("CBP_TARGET", target), ("CBP_BITS", bits)]
     if target != "base" or not X86:
         return [library(f"cbp_{target}_{bits}", PER_TARGET, [target], macros)]
-    rest = [stem for stem in PER_TARGET if stem != "elementwise"]
-    return [library(f"cbp_base_{bits}", rest, ["base", "-Os"], macros),
-            library(f"cbp_base_loops_{bits}", ["elementwise"], ["base"], macros)]
+    fast = ["elementwise", "softmax"]
+    return [library(f"cbp_base_{bits}", [stem for stem in PER_TARGET if stem not in fast], ["base", "-Os"], macros),
+            library(f"cbp_base_fast_{bits}", fast, ["base"], macros)]
 
 
 LIBRARIES = [library("cbp_once", ONCE), library("cbp_small", SMALL, ["base", "-Os"])] + [
@@ -108,6 +108,8 @@ class BuildModules(build_ext):
             for extension in self.extensions:
                 extension.extra_compile_args += ["-Os", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables",
                                                  "-ffp-contract=off", "-Wno-unused-function"]
+                if is_gcc(self.compiler):      # Py_DECREF as a call costs a fifth of an eager step
+                    extension.extra_compile_args += ["--param", "max-inline-insns-size=8"]
                 if sys.platform.startswith("linux"):
                     extension.extra_compile_args += [*SANITIZER, "-DCYTHON_USE_FREELISTS=0"] if SANITIZE else ["-g0"]
                     extension.extra_link_args += ["-Wl,--as-needed", "-pthread"]

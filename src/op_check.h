@@ -290,7 +290,7 @@ CHECK(dense_vjp)
     NEED(is_float(g) && (!x || x->dtype == g->dtype) && (!w || w->dtype == g->dtype), WRONG_DTYPE);
     NEED(g->ndim > 0 && as_many(kept, g) && axis_of(g, 1) == op->a[1], WRONG_SHAPE);
     NEED(!w || (w->ndim == 2 && w->shape[0] == op->a[0] && w->shape[1] == op->a[1]), WRONG_SHAPE);
-    NEED(x || w || op->a[0] == 0, WRONG_ATTRIBUTE);
+    NEED((x || w || op->a[0] == 0) && op->a[2] == 0 && op->a[3] == 0, WRONG_ATTRIBUTE);
     if (!x) return NULL;
     NEED(x->ndim > 0 && axis_of(x, 1) == op->a[0], WRONG_SHAPE);
     return rows_of(x) == rows_of(g) ? NULL : WRONG_SHAPE;
