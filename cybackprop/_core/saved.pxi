@@ -84,7 +84,8 @@ cdef int raise_status(cbp_status status, const char *message) except -1:
     """What a status means in Python."""
     if status == CBP_OK:
         return 0
-    raise {CBP_NOMEM: MemoryError, CBP_BAD_FILE: ModelFileError}.get(status, ValueError)(message.decode(errors="replace"))
+    kind = {CBP_NOMEM: MemoryError, CBP_BAD_FILE: ModelFileError}.get(status, ValueError)
+    raise kind(message.decode(errors="replace"))
 
 
 @cython.final

@@ -143,7 +143,7 @@ def _roots(run, function, arguments):
     if isinstance(own, types.FunctionType):
         cells = dict(zip(own.__code__.co_freevars, own.__closure__ or (), strict=True))
         yield from _known_to(own.__code__, own.__globals__, {}, cells)
-    cells_of = closures(run.watcher.frames, functions_of(run.watcher.frames))
+    cells_of = closures(run.watcher.frames, functions_of(run.watcher.frames, function))
     for code, names, given, free, _ in run.watcher.frames:
         if names.get("__name__", "").partition(".")[0] in sys.stdlib_module_names:
             continue                     # what is called self there is somebody else's

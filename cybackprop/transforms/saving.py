@@ -58,7 +58,8 @@ def save_programs(path, *, batch=None, **programs) -> None:
     """
     if not programs:
         raise TypeError("save_programs: no function was given; train=(step, X, y), say")
-    names, keep, jobs = StateNames(), {}, []
+    names, jobs = StateNames(), []
+    keep: dict = {}
     for name, (function, *args) in programs.items():
         job = Job(name, function, tuple(args), {}, batch)
         job.record(names, keep)

@@ -84,10 +84,44 @@ def in_library(name):
     return isinstance(name, str) and name.partition(".")[0] in LIBRARIES
 
 
-def functions_of(frames):
-    """The functions that may have run, as far as they are still there."""
-    codes = {id(code): code for code, *_ in frames}
-    return [f for f in gc.get_referrers(*codes.values()) if isinstance(f, types.FunctionType)] if codes else []
+def functions_of(frames, function):
+    """The functions that may have run, as far as they are still there; `function` was called first."""
+    found, lost, runs = [], {}, {}
+    for code, *_ in frames:
+        runs[id(code)] = runs.get(id(code), 0) + 1
+    for code, names, given, *_ in frames:
+        own = getattr(function, "__code__", None) is code and runs[id(code)] == 1        # else other closures ran too
+        known = function if own else _named(code, names, given)
+        if known is not None:
+            found.append(known)
+        elif code.co_freevars or code.co_argcount or code.co_kwonlyargcount:       # else it can't bring anything along
+            lost[id(code)] = code
+    return found + (_holders(lost.values()) if lost else [])
+
+
+def _holders(codes):
+    """The functions with these codes, of all there are.  NOTE: a heap of a million objects takes some milliseconds."""
+    frozen = gc.get_freeze_count()       # what gc.freeze has set aside is not looked through
+    gc.unfreeze()
+    found = [f for f in gc.get_referrers(*codes) if isinstance(f, types.FunctionType)]
+    if frozen:
+        gc.collect()
+        gc.freeze()
+    return found
+
+
+def _named(code, names, given):
+    """The function or method of a module or a class that has that code and is found by its name, or None."""
+    first = given.get(code.co_varnames[0]) if code.co_argcount else None
+    owner = first() if isinstance(first, weakref.ref) else None
+    for place in ([names] if owner is None else [names, *map(vars, type(owner).__mro__)]):
+        f = place.get(code.co_name)
+        f = getattr(f, "fget", None) or getattr(f, "__func__", f)                  # a property, a class method
+        while f is not None and getattr(f, "__code__", None) is not code:
+            f = getattr(f, "__wrapped__", None)
+        if f is not None and set(code.co_freevars) <= {"__class__"}:
+            return f
+    return None
 
 
 def closures(frames, functions):
@@ -213,7 +247,7 @@ class Findings:
         leaves = {id(x) for x in leaves}
         for thing in watcher.objects.values():
             self._object(thing)
-        functions = functions_of(watcher.frames)
+        functions = functions_of(watcher.frames, function)
         cells_of = closures(watcher.frames, functions)
         for f in [function, *functions]:
             self._brought(f)

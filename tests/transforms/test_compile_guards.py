@@ -3,6 +3,7 @@ recorded again."""
 
 import collections
 import functools
+import gc
 import types
 
 import numpy as np
@@ -166,3 +167,16 @@ def test_a_change_is_seen(name):
         undo()
     assert call(compiled) == before
     assert len(compiled.programs) == 2   # the first program has served again
+
+
+def test_a_closure_that_the_collector_has_set_aside_is_guarded():
+    compiled = cb.compile(lambda x: INNER(cb.tensor(x)) + 1)
+    gc.freeze()
+    try:
+        before = call(compiled)
+        PUT(5.0)
+        assert call(compiled) != before
+        assert gc.get_freeze_count()
+    finally:
+        PUT(2.0)
+        gc.unfreeze()
