@@ -12,12 +12,14 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset, strcmp
 
 import functools
+import gc
 import operator
 import os
 import sys
 import threading
 import weakref
 from time import perf_counter
+from types import FunctionType
 
 import numpy as np
 

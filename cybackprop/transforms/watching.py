@@ -13,7 +13,7 @@ import weakref
 
 import numpy as np
 
-from cybackprop._core.engine import Guard, Parts, Tensor
+from cybackprop._core.engine import Guard, Parts, Tensor, functions_with
 
 NUMBERS = (bool, int, float, complex, str, bytes, type(None), np.generic, type(...))
 LIBRARIES = ("cybackprop", "numpy")
@@ -86,7 +86,7 @@ def in_library(name):
 
 def functions_of(frames, function):
     """The functions that may have run, as far as they are still there; `function` was called first."""
-    found, lost, runs = [], {}, {}
+    found, lost, runs = [], set(), {}
     for code, *_ in frames:
         runs[id(code)] = runs.get(id(code), 0) + 1
     for code, names, given, *_ in frames:
@@ -95,15 +95,14 @@ def functions_of(frames, function):
         if known is not None:
             found.append(known)
         elif code.co_freevars or code.co_argcount or code.co_kwonlyargcount:       # else it can't bring anything along
-            lost[id(code)] = code
-    return found + (_holders(lost.values()) if lost else [])
+            lost.add(id(code))
+    return found + (_holders(lost) if lost else [])
 
 
 def _holders(codes):
-    """The functions with these codes, of all there are.  NOTE: a heap of a million objects takes some milliseconds."""
     frozen = gc.get_freeze_count()       # what gc.freeze has set aside is not looked through
     gc.unfreeze()
-    found = [f for f in gc.get_referrers(*codes) if isinstance(f, types.FunctionType)]
+    found = functions_with(codes)
     if frozen:
         gc.collect()
         gc.freeze()
