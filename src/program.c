@@ -180,6 +180,7 @@ cbp_frame *cbp_frame_new(const cbp_program *p, int private_state)
         const cbp_instr *x = &p->instrs[i];
         f->steps[i] = (cbp_step){&cbp_op_infos[x->op.kind], &x->op, f->operands + x->in, f->operands + x->out, x->n_in,
                                  x->n_out, x->op.loop ? cbp_loop_frame_new(x->op.loop) : f->scratch};
+        f->n_steps++;
         if (!f->steps[i].scratch) return cbp_frame_free(f), NULL;
     }
     return f;
@@ -188,8 +189,8 @@ cbp_frame *cbp_frame_new(const cbp_program *p, int private_state)
 void cbp_frame_free(cbp_frame *f)
 {
     if (!f) return;
-    for (int32_t i = 0; f->steps && i < f->program->n_instrs; i++)
-        if (f->steps[i].op && f->steps[i].op->loop) cbp_loop_frame_free(f->steps[i].scratch);
+    for (int32_t i = 0; i < f->n_steps; i++)           /* the program may be gone already */
+        if (f->steps[i].scratch != f->scratch) cbp_loop_frame_free(f->steps[i].scratch);
     free(f->arrays), free(f->operands), free(f->steps), free(f->moved);
     cbp_aligned_free(f->slab), cbp_aligned_free(f->scratch), cbp_aligned_free(f->states);
     free(f);

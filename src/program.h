@@ -65,7 +65,7 @@ typedef struct cbp_frame {
     cbp_array **operands;              /* all steps' in and out */
     cbp_step *steps;
     int32_t *moved;                    /* values that follow another's memory: (value, root) pairs */
-    int32_t n_moved, at;               /* at: the step that a run stopped at */
+    int32_t n_steps, n_moved, at;      /* at: the step that a run stopped at */
     void *slab, *scratch, *states;     /* states: copies of its own, NULL: the program's */
 } cbp_frame;
 

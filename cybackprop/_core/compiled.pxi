@@ -250,6 +250,17 @@ cdef class Compiled:
         self.function, self.slow, self.unpack, self.programs = function, slow, unpack, []
         self.audit_every, self.reuse_results = audit_every, reuse_results
 
+    def explain(self):
+        """Print what each program does, the last used first: `Program.explain`."""
+        if not self.programs:
+            print("nothing is recorded yet: call it first")
+        for program in self.programs:
+            explain_program(program)
+
+    def profile(self, *args, int repeat=30):
+        """Print the time of each instruction of the program for such arguments: `Program.profile`."""
+        profile_program(self.programs, args, repeat)
+
     def save(self, path, *args, **kwargs):
         """Save the function as a program that runs without Python, at any batch size: `save_programs` with one.
 

@@ -157,7 +157,7 @@ cdef class Program:
 
     def profile(self, *args, int repeat=30):
         """Print the time of each instruction for these arguments; states stay as they are."""
-        profile_program(self, args, repeat)
+        profile_program([self], args, repeat)
 
     # ---- running
 

@@ -28,13 +28,16 @@ def explain(program):
             f"{g.label} = {_short(g.expected)}" if g.how == "equal" else g.label for g in program.key.guards))
 
 
-def profile(program, args, repeat):
-    """Print the time of each instruction."""
+def profile(programs, args, repeat):
+    """Print the time of each instruction of the one among these programs that is for such arguments."""
     _, leaves = unpack(args, {})
-    if program.key is None or [leaf_fact(x) for x in leaves] != program.key.leaves:
-        wanted = "unknown" if program.key is None else ", ".join(_wanted(fact) for fact in program.key.leaves) or "none"
-        raise TypeError(f"profile: the program is for other arguments; give it some like those it was recorded "
-                        f"with: {wanted}")
+    facts = [leaf_fact(x) for x in leaves]
+    recorded = [p for p in programs if p.key is not None]
+    program = next((p for p in recorded if p.key.leaves == facts), None)
+    if program is None:
+        known = "; ".join(", ".join(map(_wanted, p.key.leaves)) or "no arguments" for p in recorded)
+        raise TypeError("profile: " + (f"no program is for such arguments, but for: {known}" if known else
+                                       "nothing is recorded yet: call it first"))
     seconds = engine.program_times(program, list(leaves), repeat)
     total = sum(seconds) or 1e-9
     rows = [[str(i), what, f"{s * 1e6:.2f}", f"{s / total:.0%}", line]

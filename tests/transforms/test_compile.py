@@ -375,3 +375,20 @@ def test_a_long_chain_is_shown_by_its_ends(capsys):
     compiled(ROWS)
     compiled.programs[0].explain()
     assert "chain of 9: exp sin tanh cos sin ... 3 more ... sqrt" in capsys.readouterr().out
+
+
+def test_a_compiled_function_explains_and_profiles_its_programs(capsys):
+    compiled = cb.compile(lambda x: cb.tanh(cb.tensor(x)) + 1)
+    compiled.explain()
+    assert "nothing is recorded yet" in capsys.readouterr().out
+    with pytest.raises(TypeError, match="profile: nothing is recorded yet"):
+        compiled.profile(ROWS)
+    compiled(ROWS), compiled(ROWS[:2])
+    compiled.explain()
+    assert capsys.readouterr().out.count("chain of 2: tanh add") == 2
+    compiled.profile(ROWS, repeat=2)
+    assert "us in 1 instructions, each the best of 2 runs" in capsys.readouterr().out
+    with pytest.raises(TypeError, match="no program is for such arguments, but for: array 2x3; array 4x3"):
+        compiled.profile(ROWS[:1])
+    with pytest.raises(TypeError, match="but for: array 2x3"):
+        compiled.programs[0].profile()
