@@ -12,7 +12,7 @@ def measure(out, share=1.0):
     """Print microseconds and the share of the FMA peak."""
     network = FULL_BATCH
     out.progress(f"timing {network.name}")
-    got = alternate({**steps(network, present(ONCE, network)), "peak": peak}, max(5, round(30 * share)))
+    got = alternate({**steps(network, present(ONCE, network))[0], "peak": peak}, max(5, round(30 * share)))
     rate = PEAK_FLOPS / got.pop("peak").median           # flops a microsecond
     rows = []
     for name, m in got.items():

@@ -1,7 +1,9 @@
-"""One full training step with Adam, called from Python on one hot batch: ours beside every peer."""
+"""One full training step with Adam, called from Python, on a hot batch and on rows from memory: ours and every peer."""
+
+import itertools
 
 from peers import ONCE, present
-from races import ONE_CALL, fastest, own
+from races import ONE_CALL, ONE_CALL_EPOCH, fastest, own
 from report import table
 from timing import alternate
 
@@ -10,30 +12,54 @@ from timing import alternate
 TIMED_LR = 1e-9
 
 
-def steps(network, modules):
-    """{name: a callable that runs one step}."""
-    weights, batches = network.weights(), network.batches()[:1]
-    made = {name: module.Step(network, weights, batches, TIMED_LR).step for name, module in modules.items()}
-    return {name: lambda step=step: step(0) for name, step in made.items()}
+EPOCH_BYTES = 64 << 20                   # of X; more than the caches of most machines
+MOST = 16_384                            # batches: beyond, the peers' array objects take gigabytes
+
+
+def from_memory(network):
+    """Batches that together are larger than the cache, their arrays' heads included."""
+    n = min(MOST, max(2, EPOCH_BYTES // (network.batch * network.sizes[0] * 4)))
+    x, y = network.rows(n * network.batch)
+    return [(x[i:i + network.batch], y[i:i + network.batch]) for i in range(0, len(x), network.batch)]
+
+
+def steps(network, modules, more=()):
+    """{name: a callable that runs one step on a hot batch}, {name: one on the next of `more`}."""
+    batches = [*network.batches()[:1], *more]
+    made = {name: module.Step(network, network.weights(), batches, TIMED_LR).step for name, module in modules.items()}
+    turns = {name: itertools.cycle(range(1, len(batches))) for name in made}
+    return ({name: lambda step=step: step(0) for name, step in made.items()},
+            {name: lambda step=step, turn=turns[name]: step(next(turn)) for name, step in made.items()})
 
 
 def measure(networks, out, share=1.0, names=ONCE, section=ONE_CALL):
-    """Print the table; share scales the number of samples."""
-    rows, lost = [], 0
+    """Print the table, of one call a step also the one on rows from memory; share scales the number of samples."""
+    tables = {section: []}
+    if section == ONE_CALL:
+        tables[ONE_CALL_EPOCH] = []
     for network in networks:
         out.progress(f"timing {network.name}")
-        got = alternate(steps(network, present(names, network)), max(3, round(network.samples * share)))
-        if section == ONE_CALL:
-            out.races.setdefault(network.name, {})[ONE_CALL] = got
-        for name, m in got.items():
-            out.measured(name, section, network.name, "us a step", m)
-            if name != "ours":
-                out.record(section, network.name, name, "times our eager step", m.over(got["ours"]))
-        name, _, times = fastest(got)
-        lost += times < 1
-        rows.append([network.name, f"{network.mflop:,.{0 if network.mflop >= 10 else 3}f}",
-                     *[got.get(name, "-") for name in present(names)], name, f"{times:.2f}",
-                     f"{network.mflop * 1e3 / own(got).median:.1f}", got["ours"].samples])
-    out.say(table(["network", "MFLOP", *present(names), "fastest peer", "its/ours", "GFLOP/s", "n"], rows))
-    out.say(f"us a step: median [interquartile range] of n turns;\n"
-            f"its/ours: median of the turns' ratios, above 1 ours is faster; lost: {lost}")
+        runs = steps(network, present(names, network), from_memory(network) if section == ONE_CALL else ())
+        for (which, rows), callables, part in zip(tables.items(), runs, (1, 0.25), strict=False):
+            got = alternate(callables, max(3, round(network.samples * share * part)))
+            if section == ONE_CALL:
+                out.races.setdefault(network.name, {})[which] = got
+            for name, m in got.items():
+                out.measured(name, which, network.name, "us a step", m)
+                if name != "ours":
+                    out.record(which, network.name, name, "times our eager step", m.over(got["ours"]))
+            rows.append(row_of(network, got, names))
+    for which, rows in tables.items():
+        if which == ONE_CALL_EPOCH:
+            out.say("\n64 MB of rows, batch after batch:")
+        out.say(table(["network", "MFLOP", *present(names), "fastest peer", "its/ours", "GFLOP/s", "n"], rows))
+    out.say("us a step: median [interquartile range] of n turns;\n"
+            "its/ours: median of the turns' ratios, above 1 ours is faster")
+
+
+def row_of(network, got, names):
+    """One row of the table."""
+    name, _, times = fastest(got)
+    return [network.name, f"{network.mflop:,.{0 if network.mflop >= 10 else 3}f}",
+            *[got.get(name, "-") for name in present(names)], name, f"{times:.2f}",
+            f"{network.mflop * 1e3 / own(got).median:.1f}", got["ours"].samples]

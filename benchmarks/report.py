@@ -17,7 +17,7 @@ class Output:
     def __init__(self):
         self.rows = []                   # section, cell, candidate, figure, value, low, high, samples
         self.figures = {}                # figure of thresholds.toml -> value, NOT_BUILT, or None: could not be measured
-        self.races = {}                  # network -> "once", "hot" or "epoch" -> candidate -> Measured of a step
+        self.races = {}                  # network -> a table of races.py -> candidate -> Measured of a step
         self.first_calls = {}            # candidate -> network -> seconds until the first loss
 
     def say(self, text=""):
