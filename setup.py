@@ -118,8 +118,7 @@ class BuildModules(build_ext):
 
 
 def module(name):
-    """A Cython module.  Only `engine` refers to kernel symbols, so only there does the linker take them from the
-    archives: two copies would mean two pools and two dispatch tables."""
+    """A Cython module.  There is one: a second copy of the kernels would mean two pools and two dispatch tables."""
     return Extension(f"cybackprop._core.{name}", [f"cybackprop/_core/{name}.pyx"], include_dirs=["src"],
                      depends=[*sorted(glob("cybackprop/_core/*.px[di]")), *HEADERS, *glob("src/*.c")])
 

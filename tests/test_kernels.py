@@ -9,8 +9,7 @@ from samples import parameter_sets
 
 import cybackprop as cb
 from cybackprop import kernels
-from cybackprop._core.engine import unary_rows
-from cybackprop._core.views import matmul_ref
+from cybackprop._core.engine import matmul_ref, unary_rows
 
 ROWS = [row for row in unary_rows.values() if row.facts["public"]]
 SIZES = (0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 67)      # both sides of every vector width

@@ -8,7 +8,7 @@ from report import table
 
 from cybackprop import kernels
 from cybackprop._core import engine
-from cybackprop._core.views import matmul_ref
+from cybackprop._core.engine import matmul_ref
 
 SHAPES = [(1, 1, 1), (1, 10, 64), (8, 17, 33), (17, 31, 67), (32, 64, 64), (65, 64, 100), (130, 600, 130),
           (3, 700, 300), (200, 10, 100), (1, 2048, 256), (128, 1, 700), (10, 10, 1500), (300, 256, 40)]

@@ -80,10 +80,5 @@ cdef class Sweep:
     cdef Record pop(self)
 
 
-cdef Tensor wrap(cbp_array *a)                           # takes over the reference
-cdef cbp_array *new_array(int dtype, int ndim, const Py_ssize_t *shape) except NULL
-cdef const cbp_kernels *kernels_of(int dtype) noexcept nogil   # the table in use: other modules have no kernels
-cdef int unary_place(str name) except -1
-cdef cbp_array *scratch_of(size_t nbytes) except NULL
 cdef enum:
     WORTH_RELEASING = 1 << 20            # multiply-adds: beyond, other threads may have the GIL meanwhile

@@ -603,6 +603,64 @@ def raw_random(stream: State, kind: str, shape: int | Sequence[int], dtype: DTyp
 def raw_mask(stream: State, shape: int | Sequence[int], p: float) -> Any: ...
 def raw_integers(stream: State, shape: int | Sequence[int], bound: int) -> Any: ...
 def raw_permutation(stream: State, n: int) -> Any: ...
+def matmul(
+    a: Any,
+    b: Any,
+    *,
+    layout: str = 'NN',
+    bias: Any = None,
+    out: Any = None,
+    add: bool = False,
+) -> Any: ...
+def matmul_ref(
+    a: Any,
+    b: Any,
+    *,
+    layout: str = 'NN',
+    bias: Any = None,
+    out: Any = None,
+    add: bool = False,
+) -> Any: ...
+def dense_forward(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    activation: str | None = None,
+    parameters: Sequence[float] | None = None,
+    out: Any = None,
+) -> tuple[Any, ...]: ...
+def dense_backward(
+    x: Any,
+    weight: Any,
+    kept: Any,
+    g: Any,
+    *,
+    activation: str | None = None,
+    parameters: Sequence[float] | None = None,
+    need_x: bool = True,
+    out: Sequence[Any] | None = None,
+    add: bool = False,
+    previous: str | None = None,
+    previous_parameters: Any = None,
+    previous_kept: Any = None,
+) -> tuple[Any, ...]: ...
+def activation_forward(
+    name: str,
+    x: Any,
+    *,
+    parameters: Sequence[float] | None = None,
+    out: Any = None,
+) -> Any: ...
+def activation_backward(
+    name: str,
+    kept: Any,
+    g: Any,
+    *,
+    parameters: Sequence[float] | None = None,
+    out: Any = None,
+) -> Any: ...
+def keeps(name: str) -> str: ...
 def select_kernels(name: str = '') -> Any: ...
 def built_targets() -> list[str]: ...
 def runnable_targets() -> list[str]: ...
