@@ -25,8 +25,8 @@ typedef struct {
     int64_t done;                      /* batches */
 } cbp_batches;
 
-/* Runs batches [begin, end) or until an instruction refuses (its status) or poll stops (CBP_STOPPED): then the batch that
+/* Runs the next n batches or until an instruction refuses (its status) or poll stops (CBP_STOPPED): then the batch that
  * was under way has changed no state. */
-cbp_status cbp_batches_run(cbp_batches *b, int64_t begin, int64_t end);
+cbp_status cbp_batches_run(cbp_batches *b, int64_t n);
 
 #endif

@@ -285,7 +285,7 @@ cdef extern from "batches.h" nogil:
         int patient
         double sum
         int64_t done
-    cbp_status cbp_batches_run(cbp_batches *b, int64_t begin, int64_t end) noexcept
+    cbp_status cbp_batches_run(cbp_batches *b, int64_t n) noexcept
 
 cdef extern from "check.h" nogil:
     enum:

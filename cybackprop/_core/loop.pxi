@@ -47,7 +47,7 @@ cdef extern from *:
     double monotonic() noexcept nogil
 
 
-def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, int64_t begin, int64_t end, double total,
+def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py_ssize_t batch, int64_t n, double total,
                 stop):
     """Run a compiled step over batches of rows of the data, in C as long as one program stands for them.
 
@@ -58,9 +58,9 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, in
     data : list of ndarray
         C-contiguous, first axis samples.
     order : Tensor of int64
-        Sample numbers; batch k is order[k * batch : (k + 1) * batch].
-    begin, end : int
-        Which batches.
+        Sample numbers.
+    start, batch, n : int
+        n batches of so many rows, the first from order[start] on.
     total : float
         The sum of losses so far.
     stop : callable
@@ -85,7 +85,7 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t batch, in
             if p.key.fits(None, leaves, views) and p.key.holds():
                 if p.calls < 2 or compiled.audit_every or not loops(p, data):
                     break
-                return run_loop(p, data, order, batch, begin, end, total, stop)
+                return run_loop(p, data, <int64_t *>order.a.data + start, batch, n, total, stop)
         return 0, total, None
     finally:
         for i in range(len(leaves)):
@@ -109,8 +109,7 @@ cdef bint loops(Program p, list data):
     return p.p.values[<int32_t>p.output_values[0]].size == 1
 
 
-cdef tuple run_loop(Program p, list data, Tensor order, Py_ssize_t batch, int64_t begin, int64_t end, double total,
-                    stop):
+cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch, int64_t n, double total, stop):
     cdef Frame frame = p.frame()
     cdef cbp_batches b
     cdef Watch watch = Watch.__new__(Watch)
@@ -139,12 +138,12 @@ cdef tuple run_loop(Program p, list data, Tensor order, Py_ssize_t batch, int64_
             b.n_gathers += 1
         p.bind_outputs(frame, made)
         watch.last, watch.key, watch.stop = monotonic(), p.key, stop
-        b.frame, b.order, b.batch, b.loss = frame.f, <int64_t *>order.a.data, batch, (<Tensor>made[0]).a
+        b.frame, b.order, b.batch, b.loss = frame.f, order, batch, (<Tensor>made[0]).a
         b.poll, b.ctx, b.patient = poll, <void *>watch, p.p.slab < <size_t>PATIENT_BELOW
         begin_turn(p)
         try:
             with nogil:
-                status = cbp_batches_run(&b, begin, end)
+                status = cbp_batches_run(&b, n)
             if b.done:
                 p.commit(frame, made)
                 for i in range(p.n_written):

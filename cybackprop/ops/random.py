@@ -131,10 +131,10 @@ def _restored(key, offset):
 
 def _bits(key, offset):
     """Two unsigned numbers of 64 bits as int64."""
-    values = operator.index(key), operator.index(offset)
-    if not all(0 <= v <= _MASK for v in values):
-        raise ValueError(f"Generator: key and offset are {values}, they must be in [0, 2**64)")
-    return np.array(values, "uint64").view("int64")
+    key, offset = operator.index(key), operator.index(offset)
+    if not (0 <= key <= _MASK and 0 <= offset <= _MASK):
+        raise ValueError(f"Generator: key and offset are {(key, offset)}, they must be in [0, 2**64)")
+    return np.array((key, offset), "uint64").view("int64")
 
 
 _default = Generator(int.from_bytes(os.urandom(8), "little"))

@@ -99,11 +99,11 @@ class Runner:
         self._compiled = None
         return self._step(*arrays)
 
-    def loop(self, data, order, batch_size, begin, end, total, stop):
+    def loop(self, data, order, start, batch_size, n, total, stop):
         """(batches done, sum of losses, what interrupted): as far as the program goes without Python."""
-        if self._compiled is None or begin >= end:
+        if self._compiled is None:
             return 0, total, None
-        return engine.run_batches(self._compiled, data, order, batch_size, begin, end, total, stop)
+        return engine.run_batches(self._compiled, data, order, start, batch_size, n, total, stop)
 
 
 def checked_rows(rows, n):

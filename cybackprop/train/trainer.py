@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from cybackprop._core.engine import no_grad, tensor
+from cybackprop._core.engine import no_grad, structure_version, tensor
 from cybackprop.errors import ModelFileError, ShapeError
 from cybackprop.nn.losses import LOSSES
 from cybackprop.ops.indexing import take
@@ -86,6 +86,8 @@ class Trainer:
         self._plan_epoch = 0             # epochs of the current plan that are over
         self._batch = 0                  # batches of the current epoch that are over
         self._order_at = None            # where in the stream the current epoch's order was drawn
+        self._shuffler = Generator()     # draws it; `rng` moves on when the epoch is over
+        self._training_at = None         # the model, and the structure's version, when it was put into training
         self._sum = (0.0, 0)             # loss of the current epoch so far, samples
         self._callback_states = []
 
@@ -162,11 +164,14 @@ class Trainer:
             self._order_at, self._sum = self.rng.state, (0.0, 0)
             for c in callbacks:
                 c.on_epoch_begin(self, self.epochs)
-        replay = Generator()
-        replay.state = self._order_at
-        order = replay.permutation(n) if rows is None else take(rows, replay.permutation(n))
+        self._shuffler.state = self._order_at
+        order = self._shuffler.permutation(n)
+        if rows is not None:
+            order = take(rows, order)
         began, seen = time.perf_counter(), self._sum[1]
-        self.model.train()
+        if self._training_at != (self.model, structure_version()):       # else nobody has changed a module since
+            self.model.train()
+            self._training_at = self.model, structure_version()
         batches = -(-n // batch_size)
         while self._batch < batches and not self.stop_training:
             if last is not None and self.step >= last:
@@ -181,7 +186,7 @@ class Trainer:
         if self.schedule is not None and self._every_step is None:
             self.schedule.step()
         epoch = self.epochs
-        self.rng.state = replay.state
+        self.rng.state = self._shuffler.state
         self._batch, self.epochs, self._plan_epoch = 0, self.epochs + 1, self._plan_epoch + 1
         for c in callbacks:
             c.on_epoch_end(self, epoch, logs)
@@ -189,17 +194,19 @@ class Trainer:
 
     def _some_batches(self, data, order, batch_size, stop, watchers):
         """The next batch, or as many as the program runs without Python."""
-        n, first = len(order), self._batch
+        first, start = self._batch, self._batch * batch_size
+        whole = min(stop, len(order) // batch_size) - first
         if not watchers:                 # who watches each batch gets it from Python
-            done, total, error = self._runner.loop(data, order, batch_size, first, min(stop, n // batch_size),
-                                                   self._sum[0], lambda: self.stop_training)
-            self._sum = total, self._sum[1] + done * batch_size
+            size, count = (batch_size, whole) if whole > 0 else (len(order) - start, 1)
+            done, total, error = self._runner.loop(data, order, start, size, count, self._sum[0],
+                                                   lambda: self.stop_training)
+            self._sum = total, self._sum[1] + done * size
             self._batch, self.step = first + done, self.step + done
             if error is not None:
                 raise error
             if done:
                 return
-        rows = order.numpy()[first * batch_size:(first + 1) * batch_size]
+        rows = order.numpy()[start:start + batch_size]
         loss = self.train_on_batch(*(a[rows] for a in data))
         self._sum = self._sum[0] + loss * len(rows), self._sum[1] + len(rows)
         self._batch += 1
