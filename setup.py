@@ -119,7 +119,9 @@ class BuildModules(build_ext):
 
 def module(name):
     """A Cython module.  There is one: a second copy of the kernels would mean two pools and two dispatch tables."""
+    plain = [("CYTHON_COMPRESS_STRINGS", "0")]     # a wheel compresses them better, together with the rest
     return Extension(f"cybackprop._core.{name}", [f"cybackprop/_core/{name}.pyx"], include_dirs=["src"],
+                     define_macros=plain,
                      depends=[*sorted(glob("cybackprop/_core/*.px[di]")), *HEADERS, *glob("src/*.c")])
 
 

@@ -20,7 +20,7 @@ typedef struct {
     const cbp_array *loss;             /* the program's first result, one number */
     int (*poll)(void *ctx);            /* asked between instructions, before the first that writes state: not 0 stops */
     void *ctx;
-    int patient;                       /* 1: asked once a batch will do */
+    int patient;                       /* 1: asked every few batches will do: each is short */
     double sum;                        /* loss times samples, added up */
     int64_t done;                      /* batches */
 } cbp_batches;

@@ -6,7 +6,8 @@ static double cbp_power(double x, int64_t t)
 {
     double y = 1;
     for (uint64_t n = (uint64_t)t;; x *= x) {
-        if (n & 1) y *= x;
+        const double factor[] = {1, x};            /* no branch: the bits of a count are hard to guess */
+        y *= factor[n & 1];
         if (!(n >>= 1)) return y;
     }
 }

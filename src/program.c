@@ -121,8 +121,20 @@ void cbp_aligned_free(void *p)
 #endif
 }
 
+/* The value whose descriptor shows v: what is only an older or newer state of one memory needs none of its own. */
+static int32_t shown_by(const cbp_program *p, int32_t value)
+{
+    for (;;) {
+        const cbp_value *v = &p->values[value], *w = &p->values[v->of < 0 ? value : v->of];
+        if (v->of < 0 || v->ndim != w->ndim || v->dtype != w->dtype) return value;
+        if (memcmp(v->shape, w->shape, v->ndim * sizeof *v->shape)) return value;
+        value = v->of;
+    }
+}
+
 cbp_array *cbp_frame_array(cbp_frame *f, int32_t value)
 {
+    value = shown_by(f->program, value);
     const cbp_value *v = &f->program->values[value];
     return v->held && !(f->states && v->place == CBP_STATE) ? v->held : &f->arrays[value];
 }
@@ -141,8 +153,9 @@ static void place_values(cbp_frame *f)
         cbp_op_set_shape(a, v->dtype, v->ndim, v->shape);
         a->refs = 1;
         if (p->values[root].place == CBP_TEMP) a->data = (char *)f->slab + p->values[root].offset;
-        else if (root != i) f->moved[2 * f->n_moved] = i, f->moved[2 * f->n_moved++ + 1] = root;
-        else if (v->place == CBP_STATE && state) {
+        else if (root != i) {
+            if (shown_by(p, i) == i) f->moved[2 * f->n_moved] = i, f->moved[2 * f->n_moved++ + 1] = root;
+        } else if (v->place == CBP_STATE && state) {
             memcpy(a->data = state, v->held->data, bytes_of(v));
             state += (bytes_of(v) + LINE - 1) / LINE * LINE;
         }

@@ -305,17 +305,20 @@ cdef class Program:
         return status
 
     cdef int commit(self, Frame frame, list made) except -1:
-        cdef int i
+        cdef Py_ssize_t i, number
+        cdef tuple effect
         cdef Tensor owner
         for i in range(self.n_written):
             self.states[i].version += 1
-        for i, (t, number) in enumerate(self.effects):
-            owner = <Tensor>t
-            if number is None:
+        for i in range(len(self.effects)):           # in C: a step has one of these for each parameter
+            effect = <tuple>self.effects[i]
+            owner = <Tensor>effect[0]
+            if effect[1] is None:
                 owner.grad_ = None
-            else:
-                frame.spare[<int>number] = owner.grad_
-                owner.grad_ = made[<int>number]
+                continue
+            number = effect[1]
+            frame.spare[number] = owner.grad_
+            owner.grad_ = made[number]
         return 0
 
     cdef int run_sweep(self, Frame frame, int number) except -1:

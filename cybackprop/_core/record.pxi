@@ -208,7 +208,9 @@ cdef int check_alive(Record r) except -1:
     return 0
 
 
-class no_grad:
+@cython.binding(False)
+@cython.freelist(8)
+cdef class no_grad:
     """Record nothing inside: a context manager and a decorator.
 
     Examples
@@ -219,6 +221,9 @@ class no_grad:
     ...     (w * 2).requires_grad
     False
     """
+
+    cdef readonly object function
+    cdef dict __dict__                   # of a decorator: the function's name and docstring
 
     def __init__(self, function=None):
         self.function = function
@@ -234,7 +239,7 @@ class no_grad:
         with no_grad():
             return self.function(*args, **kwargs)
 
-    def __get__(self, instance, owner=None):
+    def __get__(self, instance, owner):
         return self if instance is None or self.function is None else functools.partial(self, instance)
 
     def __enter__(self):
@@ -242,7 +247,7 @@ class no_grad:
         cbp_no_grad += 1
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, kind, error, trace):
         global cbp_no_grad
         cbp_no_grad -= 1
 
