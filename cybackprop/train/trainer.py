@@ -83,7 +83,8 @@ class Trainer:
         self.epochs = 0                  # finished epochs of all fits
         self.resuming = False            # whether the current fit goes on with an unfinished one
         self.unfinished = False          # whether the last fit stopped before its epochs were over
-        self._plan_epoch = 0             # epochs of the current plan that are over
+        self._plan = []                  # samples and batch size of the current run
+        self._plan_epoch = 0             # epochs of it that are over
         self._batch = 0                  # batches of the current epoch that are over
         self._order_at = None            # where in the stream the current epoch's order was drawn
         self._shuffler = Generator()     # draws it; `rng` moves on when the epoch is over
@@ -106,8 +107,8 @@ class Trainer:
             Evaluated after each epoch: "val_loss", "val_..." in the logs.
         callbacks : sequence of Callback
         max_steps : int, optional
-            Stop after that many optimizer steps; the next fit with the same arguments goes on from there, as it does
-            after Ctrl-C or after `Trainer.load`.
+            Stop after that many optimizer steps; the next fit on as many samples with the same batch size goes on from
+            there, as it does after Ctrl-C or after `Trainer.load`.  Any other fit is a new run.
         sample_weight : array-like, shape (n,), optional
             The loss of a batch is the weighted mean.
         class_weight : dict or array-like, optional
@@ -136,6 +137,7 @@ class Trainer:
             validation_data = self._inputs(validation_data[0]), self._targets(validation_data[1])
             self._check(*validation_data, 1, 1, None)
         callbacks = [self.history, *callbacks]
+        self._begin([len(X) if rows is None else len(rows), batch_size])
         self._hand_over(callbacks)
         watchers = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         self.resuming = self.unfinished
@@ -147,13 +149,19 @@ class Trainer:
             while self._plan_epoch < epochs and not self.stop_training:
                 if not self._epoch(data, rows, batch_size, callbacks, watchers, validation_data, last):
                     return self.history
-            self.unfinished, self._plan_epoch = False, 0
+            self.unfinished, self._plan_epoch, self._batch = False, 0, 0
         finally:
             self.model.eval()
             for c in callbacks:
                 c.on_train_end(self)
             self._callback_states = [c.state_dict() for c in callbacks[1:]] if self.unfinished else []
         return self.history
+
+    def _begin(self, plan):
+        """Forget where the last fit stopped if this one is about other batches."""
+        if self._plan != plan:
+            self.unfinished, self._plan_epoch, self._batch, self._callback_states = False, 0, 0, []
+        self._plan = plan
 
     def _epoch(self, data, rows, batch_size, callbacks, watchers, validation_data, last):
         """One epoch, or what is left of it; False if max_steps ended it."""
@@ -281,7 +289,7 @@ class Trainer:
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "rng": list(self.rng.state), "generators": [list(g.state) for g in self._members.generators()],
             "history": self.history.state_dict(), "step": self.step, "epochs": self.epochs,
-            "unfinished": self.unfinished, "plan_epoch": self._plan_epoch, "batch": self._batch,
+            "unfinished": self.unfinished, "plan": self._plan, "plan_epoch": self._plan_epoch, "batch": self._batch,
             "order_at": None if self._order_at is None else list(self._order_at), "sum": list(self._sum),
             "callbacks": self._callback_states})
 
@@ -320,7 +328,7 @@ class Trainer:
         trainer.history.load_state_dict(state["history"])
         trainer.step, trainer.epochs = state["step"], state["epochs"]
         trainer.unfinished = state["unfinished"]
-        trainer._plan_epoch, trainer._batch = state["plan_epoch"], state["batch"]
+        trainer._plan, trainer._plan_epoch, trainer._batch = state["plan"], state["plan_epoch"], state["batch"]
         trainer._order_at = None if state["order_at"] is None else tuple(state["order_at"])
         trainer._sum = tuple(state["sum"])
         trainer._callback_states = state["callbacks"]

@@ -62,6 +62,8 @@ def compile(function=None, *, audit=0, reuse_results=False):
         return functools.partial(compile, audit=audit, reuse_results=reuse_results)
     if not callable(function):
         raise TypeError(f"compile: a function is needed, not {type(function).__name__}")
+    if not isinstance(audit, int) or audit < 0:
+        raise ValueError(f"compile: audit is how many calls there are from one audit to the next, not {audit!r}")
     compiled = Compiled(function, _slow, unpack, audit, reuse_results)
     functools.update_wrapper(compiled, function, updated=())
     return compiled

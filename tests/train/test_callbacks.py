@@ -126,6 +126,33 @@ def test_max_steps(steps):
     assert [c for c in pieces if "train" not in c[1]] == [c for c in calls if "train" not in c[1]]
 
 
+@pytest.mark.parametrize("other", [{"epochs": 3, "batch_size": 5}, {"epochs": 3, "batch_size": 4, "rows": [0, 1, 5]},
+                                   {"epochs": 1, "batch_size": 3}])
+def test_a_fit_on_other_batches_is_a_new_run(other):
+    """What an unfinished one has left of its epoch has no meaning there."""
+    t, fresh = trainer(), trainer()
+    t.fit(X, Y, epochs=3, batch_size=4, max_steps=5)
+    assert t.unfinished
+    fresh.model.load_state_dict(t.model.state_dict())
+    fresh.rng.state = t.rng.state
+    losses = []
+    for run in (t, fresh):
+        before, finished = run.step, len(run.history.epoch)
+        losses.append(run.fit(X, Y, **other).history["loss"][finished:])
+        assert run.step - before == other["epochs"] * -(-len(other.get("rows", X)) // other["batch_size"])
+    assert losses[0] == losses[1] and len(losses[0]) == other["epochs"] and not t.unfinished
+    assert t.model.weight.tolist() == fresh.model.weight.tolist()
+
+
+def test_no_epochs_end_an_unfinished_run():
+    t = trainer()
+    t.fit(X, Y, epochs=3, batch_size=4, max_steps=5)
+    t.fit(X, Y, epochs=1, batch_size=4)
+    assert t.step == 5 and not t.unfinished
+    t.fit(X, Y, epochs=1, batch_size=4)
+    assert t.step == 8
+
+
 def test_no_steps_and_no_epochs():
     t = trainer()
     before = t.model.weight.tolist()

@@ -55,7 +55,7 @@ def test_senseless_runs(tree, tmp_path):
 
 
 ENTRIES = ["parameters", "optimizer", "schedule", "rng", "generators", "history", "step", "epochs", "unfinished",
-           "plan_epoch", "batch", "order_at", "sum", "callbacks"]
+           "plan", "plan_epoch", "batch", "order_at", "sum", "callbacks"]
 
 
 @pytest.mark.parametrize("name", ENTRIES)

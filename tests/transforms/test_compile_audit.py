@@ -209,6 +209,9 @@ def test_audits_may_be_asked_for_in_a_decorator():
     assert f.audit_every == 2 and f.__doc__ == "Twice." and f.__name__ == "f"
     with pytest.raises(TypeError, match="a function is needed"):
         cb.compile(3)
+    for audit in (-1, 0.5, "all"):
+        with pytest.raises(ValueError, match="from one audit to the next"):
+            cb.compile(f, audit=audit)
 
 
 # ---- errors in a replay
