@@ -3,7 +3,7 @@
 import time
 
 import numpy as np
-from networks import Part
+from networks import EQUAL_STEPS, Part
 from peers import LOOP, ONCE, present
 from report import table
 
@@ -11,7 +11,7 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-10}          # relative
 
 
 def steps(networks, out, names=ONCE):
-    """Train every network 100 steps with every peer, a call a step; returns whether all losses agree."""
+    """Train every network with every peer, a call a step; returns whether all losses agree."""
     rows = []
     for network in networks:
         out.progress(f"equal losses: {network.name}")
@@ -22,7 +22,7 @@ def steps(networks, out, names=ONCE):
             curve = [float(peer.step(0))]
             if hasattr(module, "COMPILES"):
                 out.first_calls.setdefault(name, {})[network.name] = time.perf_counter() - start
-            curves[name] = curve + [float(peer.step(i % len(batches))) for i in range(1, network.equal_steps)]
+            curves[name] = curve + [float(peer.step(i % len(batches))) for i in range(1, EQUAL_STEPS)]
         rows.append(compare(network, curves, out))
     return report(rows, names, out)
 
@@ -32,7 +32,7 @@ def loops(networks, out):
     rows = []
     for network in networks:
         out.progress(f"equal losses of loops: {network.name}")
-        part = Part(*network.batches()[0], passes=network.equal_steps)
+        part = Part(*network.batches()[0], passes=EQUAL_STEPS)
         step = present(ONCE)["ours"].Step(network, network.weights(), [(part.x, part.y)], network.equal_lr).step
         curves = {"ours": [float(step(0)) for _ in range(part.passes)]}
         for name, module in present(LOOP, network).items():

@@ -12,7 +12,7 @@ import cybackprop as cb
 from cybackprop import data
 
 LR = 1e-3
-FEW, EPOCHS = 8, 5
+FEW, EPOCHS = 8, 50                      # epochs: what training the digits takes, as in fit.py
 MANY, TINY = 1000, Network("many", (4, 16, 2), 32)
 TINY_ROWS = 512
 

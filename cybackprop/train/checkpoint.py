@@ -70,3 +70,44 @@ def load(path):
     if wrong:
         raise ModelFileError(f"{path} holds a damaged training run: {', '.join(wrong)} missing or of another kind")
     return state
+
+
+def state_of(trainer):
+    """All that a run consists of, by the names of PARTS."""
+    t, schedule = trainer, trainer.schedule
+    return {"parameters": t.model.state_dict(), "optimizer": t.optimizer.state_dict(),
+            "schedule": None if schedule is None else schedule.state_dict(),
+            "rng": list(t.rng.state), "generators": [list(g.state) for g in t._members.generators()],
+            "history": t.history.state_dict(), "step": t.step, "epochs": t.epochs, "unfinished": t.unfinished,
+            "plan": t._plan, "plan_epoch": t._plan_epoch, "batch": t._batch,
+            "order_at": None if t._order_at is None else list(t._order_at), "sum": list(t._sum),
+            "callbacks": t._callback_states}
+
+
+def restore(trainer, state, path):
+    """Make a new trainer the one that `state_of` described; what does not fit changes nothing."""
+    model, optimizer, schedule = trainer.model, trainer.optimizer, trainer.schedule
+    generators = trainer._members.generators()
+    if len(state["generators"]) != len(generators) or (schedule is None) != (state["schedule"] is None):
+        raise ValueError(f"Trainer.load: {path} was saved with {len(state['generators']) - 1} generators "
+                         f"in the model and {'no' if state['schedule'] is None else 'a'} schedule; "
+                         "make model and schedule the same way")
+    before = model.state_dict(), None if schedule is None else schedule.state_dict()
+    model.load_state_dict(state["parameters"])
+    try:
+        if schedule is not None:
+            schedule.load_state_dict(state["schedule"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        model.load_state_dict(before[0])
+        if schedule is not None:
+            schedule.load_state_dict(before[1])
+        raise ModelFileError(f"{path} does not fit this optimizer and schedule: {error}") from error
+    trainer.rng.state = state["rng"]
+    for generator, saved in zip(generators, state["generators"], strict=True):
+        generator.state = saved
+    trainer.history.load_state_dict(state["history"])
+    trainer.step, trainer.epochs, trainer.unfinished = state["step"], state["epochs"], state["unfinished"]
+    trainer._plan, trainer._plan_epoch, trainer._batch = state["plan"], state["plan_epoch"], state["batch"]
+    trainer._order_at = None if state["order_at"] is None else tuple(state["order_at"])
+    trainer._sum, trainer._callback_states = tuple(state["sum"]), state["callbacks"]

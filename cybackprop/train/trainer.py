@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from cybackprop._core.engine import no_grad, structure_version, tensor
-from cybackprop.errors import ModelFileError, ShapeError
+from cybackprop.errors import ShapeError
 from cybackprop.nn.losses import LOSSES
 from cybackprop.ops.indexing import take
 from cybackprop.ops.random import Generator
@@ -284,14 +284,7 @@ class Trainer:
 
     def save(self, path):
         """Write the whole run to one safetensors file: parameters, moments, counters, position, callbacks."""
-        checkpoint.save(path, {
-            "parameters": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "schedule": None if self.schedule is None else self.schedule.state_dict(),
-            "rng": list(self.rng.state), "generators": [list(g.state) for g in self._members.generators()],
-            "history": self.history.state_dict(), "step": self.step, "epochs": self.epochs,
-            "unfinished": self.unfinished, "plan": self._plan, "plan_epoch": self._plan_epoch, "batch": self._batch,
-            "order_at": None if self._order_at is None else list(self._order_at), "sum": list(self._sum),
-            "callbacks": self._callback_states})
+        checkpoint.save(path, checkpoint.state_of(self))
 
     @classmethod
     def load(cls, path, model, loss, optimizer, seed=0, metrics=(), schedule=None, **options):
@@ -306,32 +299,7 @@ class Trainer:
         """
         state = checkpoint.load(path)
         trainer = cls(model, loss, optimizer, seed, metrics, schedule, **options)
-        generators = trainer._members.generators()
-        if len(state["generators"]) != len(generators) or (schedule is None) != (state["schedule"] is None):
-            raise ValueError(f"Trainer.load: {path} was saved with {len(state['generators']) - 1} generators "
-                             f"in the model and {'no' if state['schedule'] is None else 'a'} schedule; "
-                             "make model and schedule the same way")
-        before = model.state_dict(), None if schedule is None else schedule.state_dict()
-        model.load_state_dict(state["parameters"])
-        try:
-            if schedule is not None:
-                schedule.load_state_dict(state["schedule"])
-            optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            model.load_state_dict(before[0])
-            if schedule is not None:
-                schedule.load_state_dict(before[1])
-            raise ModelFileError(f"{path} does not fit this optimizer and schedule: {error}") from error
-        trainer.rng.state = state["rng"]
-        for generator, saved in zip(generators, state["generators"], strict=True):
-            generator.state = saved
-        trainer.history.load_state_dict(state["history"])
-        trainer.step, trainer.epochs = state["step"], state["epochs"]
-        trainer.unfinished = state["unfinished"]
-        trainer._plan, trainer._plan_epoch, trainer._batch = state["plan"], state["plan_epoch"], state["batch"]
-        trainer._order_at = None if state["order_at"] is None else tuple(state["order_at"])
-        trainer._sum = tuple(state["sum"])
-        trainer._callback_states = state["callbacks"]
+        checkpoint.restore(trainer, state, path)
         return trainer
 
     def _hand_over(self, callbacks):
@@ -339,5 +307,3 @@ class Trainer:
         for c, state in zip(callbacks[1:], self._callback_states, strict=False):
             c.load_state_dict(state)
         self._callback_states = []
-
-
