@@ -6,7 +6,6 @@ It is optional, so it is never imported from here: the controller registers itse
 
 import importlib.util
 import sys
-from importlib.abc import MetaPathFinder
 
 from cybackprop._version import __version__
 
@@ -33,8 +32,11 @@ def register(threadpoolctl):
     threadpoolctl.register(CybackpropController)
 
 
-class WhenImported(MetaPathFinder):
-    """Stands aside for the real finders and registers the controller after the module has run."""
+class WhenImported:
+    """Stands aside for the real finders and registers the controller after the module has run.
+
+    A finder by what it can do: the class in importlib.abc would bring tempfile and 20 modules more into every program.
+    """
 
     def find_spec(self, name, path=None, target=None):
         if name != "threadpoolctl":

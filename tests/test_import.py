@@ -18,6 +18,17 @@ def test_extras_are_not_imported():
     assert run(f"import cybackprop, sys; print([m for m in {extras} if m in sys.modules])") == "[]"
 
 
+def test_what_few_programs_need_is_imported_when_they_need_it():
+    """What files, data and the command line need: each, or what it brings along, takes a millisecond."""
+    late = ["argparse", "concurrent.futures", "csv", "dataclasses", "difflib", "importlib.abc", "importlib.resources",
+            "json", "logging", "multiprocessing", "random", "shutil", "subprocess", "tempfile", "unittest",
+            "cybackprop.data", "cybackprop.io.packing", "cybackprop.selftest", "cybackprop.transforms.affine",
+            "cybackprop.transforms.jobs", "cybackprop.transforms.naming"]
+    code = "import numpy, sys; before = set(sys.modules); import cybackprop; " \
+           f"print([m for m in {late} if m in sys.modules and m not in before])"
+    assert run(code) == "[]"
+
+
 def test_subnormals_stay_as_they_were():
     code = "import numpy as np; x = np.float32(1e-40); import cybackprop as cb; " \
            "cb.tanh(cb.ones(100000)); cb.ones((64, 64)) @ cb.ones((64, 64)); print(x * np.float32(1) == x, x != 0)"

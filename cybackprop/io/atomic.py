@@ -10,7 +10,7 @@ import zlib
 
 # Hidden, and carrying host and process, so that the next save can tell a crashed save's file from a running one's.
 _TEMP_NAME = ".cybackprop-{host:08x}-{pid}-{token}.tmp"
-_TEMP_PATTERN = re.compile(r"\.cybackprop-([0-9a-f]{8})-([0-9]{1,10})-[0-9a-f]{12}\.tmp")
+_TEMP_PATTERN = r"\.cybackprop-([0-9a-f]{8})-([0-9]{1,10})-[0-9a-f]{12}\.tmp"  # compiled by the first save
 
 
 def atomic_write(path, chunks):
@@ -122,7 +122,7 @@ def _remove_orphans(folder):
     except OSError:
         return
     for name in names:
-        match = _TEMP_PATTERN.fullmatch(name)
+        match = re.fullmatch(_TEMP_PATTERN, name)
         if match and int(match[1], 16) == _host() and not _alive(int(match[2])):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, name))

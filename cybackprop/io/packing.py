@@ -8,9 +8,9 @@ import struct
 
 import numpy as np
 
+from cybackprop.io.programs import PROGRAM
 from cybackprop.io.safetensors import in_file_order, pack_tensors
 
-PROGRAM, CONSTANT, INPUT = "program", "constant/", "batch/"
 MAGIC, VERSION = b"cbp-prog", 1
 DTYPES = [np.dtype(name) for name in ("float32", "float64", "int64", "bool")]     # cbp_dtype
 TEMP, INPUT_PLACE, OUTPUT, CONST, STATE = range(5)                                # cbp_place

@@ -9,8 +9,10 @@ from pathlib import Path
 from cybackprop._core.engine import SavedPrograms, Tensor, is_recording, run_loaded, tensor
 from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError
 from cybackprop.io.atomic import atomic_write
-from cybackprop.io.packing import INPUT, PROGRAM
 from cybackprop.io.safetensors import parse_tensors
+
+# names in such a file: of the tensor that describes the programs, and what those of constants and inputs begin with
+PROGRAM, CONSTANT, INPUT = "program", "constant/", "batch/"
 
 
 def save_packed(path, data):

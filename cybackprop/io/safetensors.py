@@ -9,7 +9,6 @@ Source: the format's own description, and the rules that its reference reader ch
 """
 
 import io
-import json
 import math
 import os
 import zlib
@@ -123,6 +122,8 @@ def _bytes_of(array):
 
 
 def _header(arrays, layout, metadata):
+    import json  # here: not every program that imports the package has files
+
     for text in (*arrays, *metadata, *metadata.values()):
         if not isinstance(text, str):
             raise TypeError(f"save_tensors: names and metadata are strings, not {text!r}")
@@ -193,6 +194,8 @@ def _header_crc(length, header, digits):
 
 def _parse_header(header):
     """The metadata and a list of (name, dtype, shape, begin, end), checked one by one."""
+    import json  # see _header
+
     try:
         text = header.decode("utf-8")
         entries = json.loads(text, object_pairs_hook=_unique)

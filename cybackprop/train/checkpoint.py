@@ -1,6 +1,5 @@
 """A training run as one file: parameters, moments, counters, position, callbacks; exact to the bit."""
 
-import json
 import operator
 
 import numpy as np
@@ -44,6 +43,8 @@ def join(tree, arrays):
 
 def save(path, state):
     """Write the state of a trainer."""
+    import json  # here: most programs have no such file
+
     arrays = {}
     tree = split("state", state, arrays)
     save_tensors(path, arrays, {KEY: json.dumps(tree)})
@@ -51,6 +52,8 @@ def save(path, state):
 
 def load(path):
     """Read what `save` wrote; ModelFileError for anything else."""
+    import json  # see save
+
     arrays, metadata = load_tensors(path)
     if KEY not in metadata:
         raise ModelFileError(f"{path} holds tensors but no training run; Trainer.save writes those")

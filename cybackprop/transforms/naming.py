@@ -8,7 +8,7 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import Tensor
-from cybackprop.io.packing import CONSTANT, INPUT, PROGRAM
+from cybackprop.io.programs import CONSTANT, INPUT, PROGRAM
 from cybackprop.ops.random import default_rng
 from cybackprop.transforms.arguments import pack
 from cybackprop.transforms.recorded import is_module
