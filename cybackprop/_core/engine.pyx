@@ -19,7 +19,6 @@ import sys
 import threading
 import weakref
 from time import perf_counter
-from types import FunctionType
 
 import numpy as np
 
