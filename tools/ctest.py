@@ -7,10 +7,11 @@
     python tools/ctest.py fuzz FILE BATCH ROUNDS         a file of programs, damaged in many ways, under sanitizers
 
 tests/c/kernels.c tests the kernels, tests/c/program.c runs a saved training step (tests/c/step.safetensors, written by
-tools/step_file.py).  Flags and lists of sources are setup.py's.  Objects are kept in build/ctest and made again when a
-source is newer.
+tools/step_file.py).  Flags and lists of sources are setup.py's.  Objects are kept in build/ctest and made again when
+what they were made of is newer.
 """
 
+import contextlib
 import platform
 import runpy
 import shutil
@@ -32,7 +33,7 @@ CROSS = {
 
 def setup_facts():
     """The names that setup.py defines: its flags are written there, and only there."""
-    with mock.patch("setuptools.setup"), mock.patch("Cython.Build.cythonize"):
+    with mock.patch("setuptools.setup"), mock.patch("Cython.Build.cythonize"), contextlib.chdir(ROOT):
         return runpy.run_path(str(ROOT / "setup.py"))
 
 
@@ -50,7 +51,7 @@ def steps():
 def commands(compiler, targets, macros, folder, programs):
     """(object, command) of each compilation."""
     facts = setup_facts()
-    flags = [*facts["COMMON"], *facts["GCC_SMALL"], *macros, "-Isrc", "-c"]
+    flags = [*facts["COMMON"], *facts["GCC_SMALL"], *macros, "-Isrc", "-MMD", "-c"]
     for stem in facts["ONCE"] + facts["SMALL"]:
         yield folder / f"{stem}.o", [compiler, *flags, f"src/{stem}.c"]
     for name in programs:
@@ -63,14 +64,23 @@ def commands(compiler, targets, macros, folder, programs):
                                                              f"-DCBP_BITS={bits}", f"src/{stem}.c"]
 
 
+def is_stale(made):
+    """Whether an object is older than what it was made of, which the compiler has written down, or than its flags."""
+    try:
+        rule = made.with_suffix(".d").read_text()
+        names = rule.partition(":")[2].replace("\\\n", " ").split()
+        sources = [ROOT / "setup.py", Path(__file__), *(ROOT / name for name in names)]
+        return made.stat().st_mtime < max(p.stat().st_mtime for p in sources)
+    except FileNotFoundError:            # also a header that is no longer there
+        return True
+
+
 def build(machine, compiler, targets, macros, programs=("kernels", "program")):
     """The paths of the test programs, which are linked with nothing but libcybackprop.a beside them and C's own."""
     folder = ROOT / "build/ctest" / machine
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [ROOT / "setup.py", Path(__file__), *ROOT.glob("src/*"), *ROOT.glob("tests/c/*.[ch]")]
-    newest = max(p.stat().st_mtime for p in sources)
     every = list(commands(compiler, targets, macros, folder, programs))
-    stale = [job for job in every if not job[0].exists() or job[0].stat().st_mtime < newest]
+    stale = [job for job in every if is_stale(job[0])]
     if stale:
         print(f"{machine}: compiling {len(stale)} files ...", flush=True)
     with ThreadPoolExecutor() as pool:               # the work is done by compilers, in processes

@@ -45,7 +45,7 @@ def training(seed=0):
 
 @pytest.fixture(scope="module")
 def program():
-    """The test program, its only kernels those that Python uses here."""
+    """The test program, and libcybackprop.a beside it; the only kernels are those that Python uses here."""
     target = engine.active_target()
     return ctest.build(f"test-{target}", "gcc", {"base": ctest.setup_facts()["TARGETS"][target]}, [], ["program"])[0]
 
@@ -100,7 +100,7 @@ def test_what_c_says_of_errors(program, tmp_path):
     assert "can't be read" in said(tmp_path / "none", "train", 2, 1)[1]
 
 
-def test_the_example_of_the_document(tmp_path):
+def test_the_example_of_the_document(program, tmp_path):
     """docs/embedding.md: the file that its Python saves, its C program, linked with the library alone, and its output.
 
     Whether what it prints is true is seen by running the same steps here."""
@@ -108,8 +108,7 @@ def test_the_example_of_the_document(tmp_path):
     blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```\n", text, re.S | re.M))
     subprocess.run([sys.executable, "-c", blocks["python"]], cwd=tmp_path, check=True, capture_output=True,
                    env={**os.environ, "PYTHONPATH": str(ROOT)})
-    ctest.lib()
-    library = ROOT / "build/libcybackprop.a"
+    library = Path(program).with_name("libcybackprop.a")     # `make lib` has the kernels of all instruction sets
     assert " U Py" not in subprocess.run(["nm", library], capture_output=True, text=True).stdout
     (tmp_path / "fit.c").write_text(blocks["c"])
     subprocess.run(["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/src", "fit.c", library, "-pthread",
