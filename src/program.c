@@ -18,9 +18,15 @@ void cbp_program_free(cbp_program *p)
 {
     if (!p) return;
     for (int32_t i = 0; i < p->n_values; i++) cbp_array_drop(p->values[i].held);
+    free(p->values), p->values = NULL, p->n_values = 0;
+    if (p->origin) {
+        cbp_program *origin = p->origin;
+        free(p), p = origin;
+    }
+    if (p->twins-- > 0) return;
     for (int32_t i = 0; i < p->n_instrs; i++) free(p->instrs[i].op.chain), cbp_tile_free(p->instrs[i].op.tile);
     for (int32_t i = 0; i < p->n_loops; i++) cbp_loop_drop(p->loops[i]);
-    free(p->values), free(p->instrs), free(p->args), free(p->loops), free(p);
+    free(p->instrs), free(p->args), free(p->loops), free(p);
 }
 
 /* Room for `more` elements after the n that are there. */
@@ -91,6 +97,24 @@ cbp_program *cbp_program_clone(const cbp_program *p)
     for (int32_t i = 0; i < q->n_loops; i++) cbp_loop_hold(q->loops[i]);
     for (int32_t i = 0; i < q->n_values; i++)
         if (q->values[i].held) cbp_array_hold(q->values[i].held);
+    return q;
+}
+
+cbp_program *cbp_program_twin(cbp_program *p)
+{
+    cbp_program *q = twin(p, sizeof *p);
+    if (!q) return NULL;
+    q->values = twin(p->values, (size_t)p->n_values * sizeof *p->values);
+    if (!q->values) {
+        free(q);
+        return NULL;
+    }
+    q->origin = p->origin ? p->origin : p, q->twins = 0;
+    q->origin->twins++;
+    for (int32_t i = 0; i < q->n_values; i++) {
+        cbp_value *v = &q->values[i];
+        v->held = v->held && v->place != CBP_STATE ? cbp_array_hold(v->held) : NULL;
+    }
     return q;
 }
 

@@ -48,6 +48,8 @@ typedef struct cbp_program {
     int32_t split;                     /* instructions before the first that writes state (build) */
     int32_t forward;                   /* instructions of segment 0 (build) */
     size_t slab, scratch;              /* bytes (build) */
+    struct cbp_program *origin;        /* whose instructions a twin runs; NULL: its own */
+    int64_t twins;                     /* others that run these instructions: they stay until the last is gone */
 } cbp_program;
 
 /* One execution: descriptors of all values, the slab, and the instructions with their operands found. */
@@ -77,6 +79,9 @@ int32_t cbp_program_value(cbp_program *p, cbp_place place, const cbp_array *like
 int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *in, int n_in, const int32_t *out, int n_out,
                       int32_t line);
 cbp_program *cbp_program_clone(const cbp_program *p);
+/* A built program's instructions with values of its own, the states missing (held is NULL): set them, counted.  NULL
+ * without memory. */
+cbp_program *cbp_program_twin(cbp_program *p);
 /* plan.c.  plain: the instructions stay as they were recorded and no two values share memory, so that each can be looked
  * at afterwards. */
 cbp_status cbp_program_build(cbp_program *p, int plain);

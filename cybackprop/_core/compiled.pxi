@@ -238,7 +238,7 @@ cdef class Compiled:
     cdef readonly list programs
     # (compiled, spec, leaves, args, kwargs, None) -> result
     # with a program: -> the run that has checked it, or None if it refuses
-    cdef object slow
+    cdef public object slow
     cdef object unpack                   # (args, kwargs) -> spec, leaves
     cdef readonly Py_ssize_t audit_every
     cdef readonly bint reuse_results

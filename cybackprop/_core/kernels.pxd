@@ -234,6 +234,7 @@ cdef extern from "program.h" nogil:
     int cbp_program_instr(cbp_program *p, const cbp_op *op, const int32_t *ins, int n_in, const int32_t *outs,
                           int n_out, int32_t line) noexcept
     cbp_program *cbp_program_clone(const cbp_program *p) noexcept
+    cbp_program *cbp_program_twin(cbp_program *p) noexcept
     cbp_status cbp_program_build(cbp_program *p, int plain) noexcept
     int cbp_plant_fault, cbp_no_tiles
     cbp_frame *cbp_frame_new(const cbp_program *p, int private_state) noexcept

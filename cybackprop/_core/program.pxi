@@ -47,7 +47,7 @@ cdef class Program:
     cdef list others                     # by input: the tensor whose grad, or the path, it is
     cdef int32_t *output_values          # what the caller gets: results, then gradients
     cdef Py_ssize_t n_results, n_outputs
-    cdef list effects                    # (tensor, number of the output or None): what .grad is afterwards
+    cdef readonly list effects           # (tensor, number of the output or None): what .grad is afterwards
     cdef cbp_array **states              # all that it reads or writes, those first that it writes
     cdef int n_states, n_written, active     # active: runs under way
     cdef int32_t refused                 # the instruction that the last replay stopped at

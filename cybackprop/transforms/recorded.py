@@ -141,6 +141,13 @@ class Facts:
                 out += [name, *_facts_of(value)]
         return out
 
+    def twin(self, twins):
+        """The same about the twins of what this is about."""
+        other = Facts.__new__(Facts)
+        other._tensors, other._modules = list(map(twins, self._tensors)), list(map(twins, self._modules))
+        other._others, other._before = list(map(twins, self._others)), list(map(twins, self._before))
+        return other
+
     def __call__(self):
         now = self._now()
         return len(now) == len(self._before) and all(map(engine.agree, now, self._before))
