@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from cybackprop._core import engine
 from cybackprop.optim.rules import OPTIMIZERS
 from cybackprop.train.callbacks import EarlyStopping
+from cybackprop.train.sharing import Sharing
 from cybackprop.train.trainer import Trainer
 
 
@@ -70,7 +71,8 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
         trainers[i].fit(X, y, epochs=o["epochs"], batch_size=o["batch_size"], rows=o["rows"], callbacks=stop,
                         validation_data=validation_data)
 
-    _side_by_side(run, trainers, threads or engine.get_num_threads())
+    with Sharing(trainers):
+        _side_by_side(run, trainers, threads or engine.get_num_threads())
     return trainers
 
 

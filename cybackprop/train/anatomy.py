@@ -1,0 +1,149 @@
+"""Anatomy: all that a training step can reach, in a fixed order, so that two of one kind can be laid side by side.
+
+Two anatomies of equal `kind` have things of one type, number for number, in the same places: what is in the one at some
+number is in the other at that number too.  What is data, the values of states, is not compared, and an optimizer's
+numbers are such; what is no data is equal: numbers, strings, classes, code, flags.  What can't be looked into must be
+the same object.
+"""
+
+import functools
+import types
+
+import numpy as np
+
+from cybackprop._core.engine import Parameter, State, Tensor
+from cybackprop.nn.containers import ModuleDict, ModuleList
+from cybackprop.nn.module import Module
+from cybackprop.ops.random import Generator
+from cybackprop.optim.group import Group
+from cybackprop.optim.optimizer import Optimizer
+from cybackprop.transforms.watching import in_library
+
+MOST_BYTES = 4096                        # arrays up to here may be equal, larger ones must be the same
+# of an optimizer: what `_optimizer` looks at otherwise, and what follows from the rest
+OWN = {"defaults", "_groups", "steps", "moments", "numbers", "moment_names", "always", "_arranged", "_calls", "_watched",
+       "_on"}
+
+
+class Anatomy:
+    """What is reached from some roots.
+
+    Attributes
+    ----------
+    kind : tuple
+        Equal for those that may have each other's programs; compares ids of what both share, so it is for a while only.
+    things : list
+        Everything that can be referred to, once each.
+    namespaces : set of int
+        ids of the globals of functions.
+    foreign : bool
+        Whether there is anything in it that this package did not bring.
+    """
+
+    def __init__(self, roots, opaque=()):
+        self.things, self.namespaces, self.foreign = [], set(), False
+        kind, things, number = [], self.things, {}
+        todo = list(reversed(roots))
+        while todo:
+            x = todo.pop()
+            what = type(x)
+            if what in PLAIN:
+                kind += (what, x)
+                continue
+            if what is float:            # -0.0 is another number than 0.0, and a NaN is one
+                kind += (what, x.hex())
+                continue
+            if id(x) in number:
+                kind += ("again", number[id(x)])
+                continue
+            number[id(x)] = len(things)
+            things.append(x)
+            kind.append(what)
+            if what not in opaque:
+                look = LOOKS.get(what) or _look_at(what)
+                facts, parts = look(self, x)
+                kind.append(facts)
+                kind.append(len(parts))
+                todo += parts[::-1]
+        self.kind = tuple(kind)
+
+    def _function(self, f):
+        self.foreign |= not in_library(f.__globals__.get("__name__"))
+        self.namespaces.add(id(f.__globals__))
+        return ((id(f.__code__), id(f.__globals__)),
+                [f.__defaults__, f.__kwdefaults__, *(f.__closure__ or ()), *([vars(f)] if vars(f) else ())])
+
+    def _cell(self, cell):
+        try:
+            return None, [cell.cell_contents]
+        except ValueError:
+            return "empty", []
+
+    def _method(self, method):
+        return None, [method.__func__, method.__self__]
+
+    def _partial(self, p):
+        return None, [p.func, p.args, p.keywords]
+
+    def _list(self, items):
+        return None, list(items)
+
+    def _dict(self, items):
+        if all(type(k) is str for k in items):
+            return tuple(items), list(items.values())
+        return None, [*items, *items.values()]
+
+    def _state(self, t):
+        return (t.dtype, t.shape, t.requires_grad, t.grad is None), []
+
+    def _array(self, a):
+        if a.nbytes > MOST_BYTES or getattr(a, "record", None) is not None or a.dtype.hasobject:
+            return id(a), []
+        return (a.dtype, a.shape, np.asarray(a).tobytes()), []
+
+    def _number(self, x):
+        return x.tobytes() if isinstance(x, np.generic) else repr(x), []
+
+    def _generator(self, g):
+        return None, [g.cell]
+
+    def _instance(self, x):
+        self.foreign |= not in_library(type(x).__module__)
+        return None, [vars(x)]
+
+    def _optimizer(self, o):
+        self.foreign |= not in_library(type(o).__module__)
+        rest = {k: v for k, v in vars(o).items() if k not in OWN}
+        self.things.append(vars(o))      # where its numbers are guarded
+        members = o.parameters()
+        return tuple(rest), [*rest.values(), o.param_groups, *(o.steps[id(p)] for p in members),
+                             *(m for p in members for m in o.moments[id(p)])]
+
+    def _group(self, g):
+        return (*g._cells, None, *g), [*g._cells.values(), *g._others.values()]
+
+    def _same(self, x):
+        self.foreign |= not (isinstance(x, KNOWN) and in_library(getattr(x, "__module__", None) or "numpy"))
+        return id(x), []
+
+
+PLAIN = {bool, int, str, bytes, type(None), type(...)}
+KNOWN = (type, types.BuiltinFunctionType, types.ModuleType, np.ufunc, np.dtype)
+LOOKS = {types.FunctionType: Anatomy._function, types.CellType: Anatomy._cell, types.MethodType: Anatomy._method,
+         functools.partial: Anatomy._partial, State: Anatomy._state, Parameter: Anatomy._state, Tensor: Anatomy._array,
+         np.ndarray: Anatomy._array, complex: Anatomy._number, Generator: Anatomy._generator, Group: Anatomy._group,
+         **dict.fromkeys([list, tuple, ModuleList], Anatomy._list), **dict.fromkeys([dict, ModuleDict], Anatomy._dict)}
+
+
+class _Plain:
+    pass
+
+
+@functools.lru_cache(256)
+def _look_at(what):
+    """How things of a type are looked at that is not in LOOKS."""
+    if issubclass(what, np.generic):
+        return Anatomy._number
+    if any("__slots__" in vars(c) for c in what.__mro__) or what.__basicsize__ != _Plain.__basicsize__:
+        return Anatomy._same             # there is more to it than its attributes
+    return Anatomy._optimizer if issubclass(what, Optimizer) else Anatomy._instance

@@ -1,0 +1,145 @@
+"""Networks of one kind share their recordings: one of them records, the programs of the others are twins of its."""
+
+import threading
+from types import SimpleNamespace
+
+from cybackprop._core import engine
+from cybackprop.errors import AuditError
+from cybackprop.ops.random import default_rng
+from cybackprop.train.anatomy import Anatomy
+from cybackprop.train.trainer import Trainer
+
+
+class Sharing:
+    """What trainers have in common as long as ``with Sharing(trainers):`` lasts.
+
+    What one of them has recorded is recorded for all of its kind, and audited for all of them: on the second call that
+    any of them makes of it.  Twins are made only where everything a recording may depend on is the same, see `Anatomy`
+    and `engine.program_twin`; whoever gets none records for himself.  A network with code in it that this package did
+    not bring, which may know more than can be seen (a table by id, say), runs its first step eagerly to compare.
+    """
+
+    def __init__(self, trainers):
+        self._trainers, self._kinds, self._changed = trainers, {}, []
+
+    def __enter__(self):
+        for trainer in self._trainers:
+            member = _Member(self._kinds, trainer)
+            for role, compiled in enumerate(_compiled(trainer)):
+                self._changed.append((compiled, compiled.slow))
+                compiled.slow = _Slow(member, role, compiled.slow)
+
+    def __exit__(self, *exc):
+        for compiled, slow in self._changed:
+            compiled.slow = slow
+
+
+def _compiled(trainer):
+    """What a trainer has compiled: its step, its forward."""
+    return [x._compiled for x in (trainer._runner, trainer._forward) if x._compiled is not None]
+
+
+class _Kind:
+    """lock: who records or audits has it.  donors: by role, the recordings there are.  closed: there are no twins."""
+
+    def __init__(self):
+        self.lock, self.donors, self.closed = threading.RLock(), {}, False
+
+
+class _Donor:
+    """A recording and whose it is; audited: whether it has proved right."""
+
+    def __init__(self, program, anatomy):
+        self.program, self.anatomy, self.audited = program, anatomy, False
+
+
+class _Member:
+    """A trainer, looked at when it needs the first program."""
+
+    def __init__(self, kinds, trainer):
+        self._kinds, self._trainer, self._kind, self._twins = kinds, trainer, None, {}
+
+    def kind(self):
+        """Its _Kind, in which those of equal anatomy meet."""
+        if self._kind is None:
+            self.anatomy = Anatomy([self._trainer._runner._step, default_rng()], (Trainer,))
+            self._kind = self._kinds.setdefault(self.anatomy.kind, _Kind())
+        return self._kind
+
+    def twins(self, of):
+        """What of another anatomy is what of this one."""
+        if id(of) not in self._twins:
+            self._twins[id(of)] = engine.Twins(of.things, self.anatomy.things, of.namespaces)
+        return self._twins[id(of)]
+
+
+class _Slow:
+    """The way of a call that no program is for, or one that needs an audit."""
+
+    def __init__(self, member, role, alone):
+        self._member, self._role, self._alone = member, role, alone
+        self._known = {}                 # donor: the twin of its program, its program where that is its own
+
+    def __call__(self, compiled, spec, leaves, args, kwargs, program):
+        kind = self._member.kind()
+        if kind.closed:
+            return self._alone(compiled, spec, leaves, args, kwargs, program)
+        if program is not None:
+            donor = next((donor for donor, known in self._known.items() if known is program), None)
+            if donor is not None and donor.audited and donor.program is not program:
+                return self._compared(kind, compiled, leaves, args, kwargs, program)
+        with kind.lock:
+            if program is None:
+                if not self._adopts(kind, compiled, spec, leaves):
+                    return self._records(kind, compiled, spec, leaves, args, kwargs)
+            else:
+                return self._audits(kind, donor, compiled, spec, leaves, args, kwargs, program)
+        return compiled(*args, **kwargs)
+
+    def _adopts(self, kind, compiled, spec, leaves):
+        """Whether there is a twin for a call now that was not there before."""
+        facts = [engine.leaf_fact(x) for x in leaves]
+        for donor in kind.donors.get(self._role, ()):
+            if donor in self._known or donor.program.key.spec != spec or donor.program.key.leaves != facts:
+                continue
+            self._known[donor] = None
+            try:
+                twin = engine.program_twin(donor.program, self._member.twins(donor.anatomy))
+            except LookupError:
+                continue
+            twin.calls = 2 if donor.audited and not donor.anatomy.foreign else 1       # the second is looked at closely
+            self._known[donor] = twin
+            compiled.programs.insert(0, twin)
+            return True
+        return False
+
+    def _records(self, kind, compiled, spec, leaves, args, kwargs):
+        before = len(compiled.programs)
+        result = self._alone(compiled, spec, leaves, args, kwargs, None)
+        if len(compiled.programs) > before:
+            donor = _Donor(compiled.programs[0], self._member.anatomy)
+            self._known[donor] = donor.program
+            kind.donors.setdefault(self._role, []).append(donor)
+        return result
+
+    def _audits(self, kind, donor, compiled, spec, leaves, args, kwargs, program):
+        try:
+            run = self._alone(compiled, spec, leaves, args, kwargs, program)
+        except AuditError:
+            kind.closed = True
+            raise
+        if donor is not None and run is not None:
+            donor.audited = True
+        return run
+
+    def _compared(self, kind, compiled, leaves, args, kwargs, twin):
+        """An eager call, after a replay of the twin on copies; if their bits differ, twins are not made any more."""
+        rehearsal = engine.rehearse(twin, leaves)
+        if rehearsal is None:
+            return None
+        result = compiled.function(*args, **kwargs)
+        effects = [(t, None if number is None else t.grad) for t, number in twin.effects]
+        if engine.differences(twin, *rehearsal[1:3], [result], effects):
+            kind.closed = True
+            compiled.programs.remove(twin)
+        return SimpleNamespace(result=result)
