@@ -52,18 +52,14 @@ class Module:
 
     def named_modules(self, prefix=""):
         """(name, module) for this module (name "") and all in it; a shared one once."""
-        seen = set()
         for name, member in _walk(self, prefix):
-            if isinstance(member, Module) and id(member) not in seen:
-                seen.add(id(member))
+            if isinstance(member, Module):
                 yield name, member
 
     def named_parameters(self):
         """(name, parameter) for all in it, like ("layers.0.weight", ...); a shared one once."""
-        seen = set()
         for name, member in _walk(self, ""):
-            if _is_parameter(member) and id(member) not in seen:
-                seen.add(id(member))
+            if _is_parameter(member):
                 yield name, member
 
     def parameters(self):
@@ -155,6 +151,7 @@ class Module:
 
 
 _stand_ins: set[int] = set()             # ids of tensors that stand for parameters during a functional_call
+_PLAIN = {bool, int, float, str, type(None)}             # what most attributes are that are no members
 
 
 def _is_parameter(member):
@@ -164,25 +161,25 @@ def _is_parameter(member):
 def _members(thing):
     """(name, member) of a module or container, one level down."""
     if isinstance(thing, Module):
-        return list(vars(thing).items())
+        return vars(thing).items()
     if isinstance(thing, dict):
         return [(str(k), v) for k, v in thing.items()]
     return [(str(i), v) for i, v in enumerate(thing)] if isinstance(thing, list) else []
 
 
 def _walk(thing, name):
-    """Everything inside a module, depth first in order of assignment; loops of references end."""
-    todo, open_ids = [(name, thing)], set()
+    """(name, thing) of everything inside a module, each once, depth first in order of assignment."""
+    todo, seen = [(name, thing)], set()
     while todo:
         name, thing = todo.pop()
-        if isinstance(thing, (Module, list, dict)):
-            if id(thing) in open_ids:
-                continue
-            open_ids.add(id(thing))
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
         yield name, thing
-        inner = [(f"{name}.{k}" if name else k, v) for k, v in _members(thing)
-                 if isinstance(v, (Module, ModuleList, ModuleDict)) or _is_parameter(v)]
-        todo.extend(reversed(inner))
+        if type(thing) is not Parameter:
+            inner = [(f"{name}.{k}" if name else k, v) for k, v in _members(thing) if type(v) not in _PLAIN
+                     and (isinstance(v, (Parameter, Module, ModuleList, ModuleDict)) or _is_parameter(v))]
+            todo += inner[::-1]
 
 
 @public

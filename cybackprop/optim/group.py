@@ -35,17 +35,21 @@ class Group(MutableMapping):
     """
 
     def __init__(self, options, numbers, switches=()):
-        self._cells = {name: State(1.0, "float64") for name in numbers}
         self._numbers = {}               # option: what it reads as, its cells
         self._others = {}
         self._switches = switches
+        self._keys = dict.fromkeys(options)
+        cells = {}
         for key, value in options.items():
             names = PAIRS.get(key, (key,))
-            if self._cells.keys() >= set(names):
+            if set(names) <= set(numbers):
                 kind = tuple if key in PAIRS else bool if isinstance(value, bool) else float
-                self._numbers[key] = kind, [self._cells[name] for name in names]
-        self._keys = dict.fromkeys(options)
-        self.update(options)
+                self._numbers[key] = kind, names
+                cells |= {n: State(v, "float64") for n, v in zip(names, self._parsed(key, value), strict=True)}
+                self._numbers[key] = kind, [cells[n] for n in names]
+            else:
+                self[key] = value
+        self._cells = {name: cells[name] if name in cells else State(1.0, "float64") for name in numbers}
 
     def cell(self, name):
         """The State of a number: of "lr", or of "beta1" and "beta2", which make up "betas"."""

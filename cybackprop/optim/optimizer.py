@@ -13,6 +13,7 @@ from cybackprop.nn.containers import ModuleList
 from cybackprop.optim.group import Group
 
 ALIASES = {"learning_rate": "lr", "epsilon": "eps"}
+FACTS = engine.optimizer_facts()
 MOST_STEPS = 2**53                       # every count below is a float64
 
 
@@ -50,7 +51,7 @@ class Optimizer:
         self.param_groups = []
         self.steps = {}                  # id of parameter -> State, its updates so far
         self.moments = {}                # id of parameter -> [Parameter or None, ...]
-        self.numbers, self.moment_names, self.always = engine.optimizer_facts()[self.row]
+        self.numbers, self.moment_names, self.always = FACTS[self.row]
         self._arranged = None            # the version of the structure that _calls are made for
         groups = params if isinstance(params[0], Mapping) else [{"params": params}]
         everything = [p for g in groups for p in ([g["params"]] if isinstance(g.get("params"), Parameter) else
@@ -76,10 +77,11 @@ class Optimizer:
         unknown = [k for k in group if k not in self.defaults]
         if unknown:
             raise TypeError(f"{type(self).__name__}: unknown options {unknown}; there are {list(self.defaults)}")
+        ids = list(map(id, members))
         for p in members:
             if not isinstance(p, Parameter):
                 raise TypeError(f"{type(self).__name__}: a Parameter is needed, not {type(p).__name__}")
-            if id(p) in self.steps or sum(p is q for q in members) > 1:
+            if id(p) in self.steps or ids.count(id(p)) > 1:
                 raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} is there twice")
         options = {**self.defaults, **group, "params": members}
         self.check(options)

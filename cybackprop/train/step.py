@@ -84,7 +84,8 @@ class Runner:
         """One step; the loss."""
         if self._compiled is None:
             return self._step(*arrays)
-        before = [(g, g.state) for g in self._generators()]
+        # once there is a program nothing is put back
+        before = [] if self._compiled.programs else [(g, g.state) for g in self._generators()]
         try:
             return self._compiled(*arrays)
         except AuditError as error:

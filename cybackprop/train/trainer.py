@@ -261,7 +261,7 @@ class Trainer:
     @property
     def dtype(self):
         """The dtype of the model's first parameter."""
-        for p in self.model.parameters():
+        for _, p in self.model.named_parameters():
             return p.dtype
         return np.dtype("float32")
 
