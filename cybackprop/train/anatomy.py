@@ -40,6 +40,8 @@ class Anatomy:
         Whether there is anything in it that this package did not bring.
     """
 
+    __slots__ = ("foreign", "kind", "namespaces", "things")
+
     def __init__(self, roots, opaque=()):
         self.things, self.namespaces, self.foreign = [], set(), False
         kind, things, number = [], self.things, {}
@@ -49,21 +51,15 @@ class Anatomy:
             what = type(x)
             if what in PLAIN:
                 kind += (what, x)
-                continue
-            if what is float:            # -0.0 is another number than 0.0, and a NaN is one
+            elif what is float:          # -0.0 is another number than 0.0, and a NaN is one
                 kind += (what, x.hex())
-                continue
-            if id(x) in number:
+            elif id(x) in number:
                 kind += ("again", number[id(x)])
-                continue
-            number[id(x)] = len(things)
-            things.append(x)
-            kind.append(what)
-            if what not in opaque:
-                look = LOOKS.get(what) or _look_at(what)
-                facts, parts = look(self, x)
-                kind.append(facts)
-                kind.append(len(parts))
+            else:
+                number[id(x)] = len(things)
+                things.append(x)
+                facts, parts = (None, ()) if what in opaque else (LOOKS.get(what) or _look_at(what))(self, x)
+                kind += (what, facts, len(parts))
                 todo += parts[::-1]
         self.kind = tuple(kind)
 
@@ -109,18 +105,22 @@ class Anatomy:
 
     def _instance(self, x):
         self.foreign |= not in_library(type(x).__module__)
-        return None, [vars(x)]
+        self.things.append(vars(x))      # where its numbers are guarded
+        return self._dict(vars(x))
 
     def _optimizer(self, o):
         self.foreign |= not in_library(type(o).__module__)
-        rest = {k: v for k, v in vars(o).items() if k not in OWN}
-        self.things.append(vars(o))      # where its numbers are guarded
+        self.things.append(vars(o))
         members = o.parameters()
-        return tuple(rest), [*rest.values(), o.param_groups, *(o.steps[id(p)] for p in members),
-                             *(m for p in members for m in o.moments[id(p)])]
+        self.things += [o.steps[id(p)] for p in members]
+        moments = [m for p in members for m in o.moments[id(p)]]
+        self.things += [m for m in moments if m is not None]     # their shapes are seen to where programs hold them
+        rest = {k: v for k, v in vars(o).items() if k not in OWN}
+        return (*rest, *(m is None for m in moments)), [*rest.values(), o.param_groups]
 
     def _group(self, g):
-        return (*g._cells, None, *g), [*g._cells.values(), *g._others.values()]
+        self.things += g._cells.values()
+        return (*g._cells, None, *g), list(g._others.values())
 
     def _same(self, x):
         self.foreign |= not (isinstance(x, KNOWN) and in_library(getattr(x, "__module__", None) or "numpy"))

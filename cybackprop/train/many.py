@@ -59,10 +59,10 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
     """
     models = list(models)
-    _refuse_shared(models)
+    parameters = _parameters(models)
     each = _each(len(models), loss=loss, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size, rows=rows,
                  patience=patience, seed=[seed + i for i in range(len(models))] if isinstance(seed, int) else seed)
-    trainers = [_trainer(model, o, metrics) for model, o in zip(models, each, strict=True)]
+    trainers = [_trainer(*made, metrics) for made in zip(models, parameters, each, strict=True)]
 
     def run(i):
         o = each[i]
@@ -76,13 +76,17 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     return trainers
 
 
-def _refuse_shared(models):
-    owner = {}
+def _parameters(models):
+    """The parameters of each; no two may share one."""
+    owner, out = {}, []
     for i, model in enumerate(models):
+        out.append([])
         for name, p in model.named_parameters():
             if owner.setdefault(id(p), i) != i:
                 raise ValueError(f"fit_many: models {owner[id(p)]} and {i} share the parameter {name}; "
                                  "they would not be independent")
+            out[i].append(p)
+    return out
 
 
 def _each(n, **options):
@@ -97,12 +101,12 @@ def _each(n, **options):
     return out
 
 
-def _trainer(model, o, metrics):
+def _trainer(model, parameters, o, metrics):
     make = o["optimizer"] if callable(o["optimizer"]) else OPTIMIZERS.get(o["optimizer"])
     if make is None:
         raise ValueError(f"fit_many: no optimizer is called {o['optimizer']!r}; there are {', '.join(OPTIMIZERS)}")
     options = {"lr": o["lr"]} if not isinstance(o["lr"], Mapping) else o["lr"]
-    return Trainer(model, o["loss"], make(model.parameters(), **options), seed=o["seed"], metrics=metrics)
+    return Trainer(model, o["loss"], make(parameters, **options), seed=o["seed"], metrics=metrics)
 
 
 def _side_by_side(run, trainers, n_threads):

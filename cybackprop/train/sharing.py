@@ -56,25 +56,24 @@ class _Donor:
 class _Member:
     """A trainer, looked at when it needs the first program."""
 
+    __slots__ = ("_kind", "_kinds", "_trainer", "anatomy")
+
     def __init__(self, kinds, trainer):
-        self._kinds, self._trainer, self._kind, self._twins = kinds, trainer, None, {}
+        self._kinds, self._trainer, self._kind = kinds, trainer, None
 
     def kind(self):
         """Its _Kind, in which those of equal anatomy meet."""
         if self._kind is None:
             self.anatomy = Anatomy([self._trainer._runner._step, default_rng()], (Trainer,))
             self._kind = self._kinds.setdefault(self.anatomy.kind, _Kind())
+            self.anatomy.kind = None     # a long tuple, and nobody asks again
         return self._kind
-
-    def twins(self, of):
-        """What of another anatomy is what of this one."""
-        if id(of) not in self._twins:
-            self._twins[id(of)] = engine.Twins(of.things, self.anatomy.things, of.namespaces)
-        return self._twins[id(of)]
 
 
 class _Slow:
     """The way of a call that no program is for, or one that needs an audit."""
+
+    __slots__ = ("_alone", "_known", "_member", "_role")
 
     def __init__(self, member, role, alone):
         self._member, self._role, self._alone = member, role, alone
@@ -104,7 +103,8 @@ class _Slow:
                 continue
             self._known[donor] = None
             try:
-                twin = engine.program_twin(donor.program, self._member.twins(donor.anatomy))
+                twin = engine.program_twin(donor.program, engine.Twins(donor.anatomy.things, self._member.anatomy.things,
+                                                                       donor.anatomy.namespaces))
             except LookupError:
                 continue
             twin.calls = 2 if donor.audited and not donor.anatomy.foreign else 1       # the second is looked at closely

@@ -135,10 +135,11 @@ class Facts:
     def _now(self):
         out = [tensor.requires_grad for tensor in self._tensors]
         for thing in self._others:
-            out += [fact for value in thing.program_facts() for fact in _facts_of(value)]
+            _add_facts(out, thing.program_facts())
         for module in self._modules:
-            for name, value in {"training": module.training, **vars(module)}.items():     # it may be the class's
-                out += [name, *_facts_of(value)]
+            facts = {"training": module.training, **vars(module)}        # it may be the class's
+            out += facts
+            _add_facts(out, facts.values())
         return out
 
     def twin(self, twins):
@@ -153,10 +154,16 @@ class Facts:
         return len(now) == len(self._before) and all(map(engine.agree, now, self._before))
 
 
-def _facts_of(value):
-    """What of an attribute a program depends on."""
-    if isinstance(value, (list, tuple)):
-        return [len(value), *(part for v in value for part in _facts_of(v))]
-    if isinstance(value, dict):
-        return [len(value), *(part for k, v in value.items() for part in (k, *_facts_of(v)))]
-    return [value, value.requires_grad] if isinstance(value, Tensor) else [value]
+def _add_facts(out, values):
+    """Append what of some attributes a program depends on."""
+    for value in values:
+        if isinstance(value, Tensor):
+            out += (value, value.requires_grad)
+        elif isinstance(value, (list, tuple, dict)):
+            out.append(len(value))
+            if isinstance(value, dict):
+                out += value
+                value = value.values()
+            _add_facts(out, value)
+        else:
+            out.append(value)
