@@ -168,18 +168,18 @@ def _members(thing):
 
 
 def _walk(thing, name):
-    """(name, thing) of everything inside a module, each once, depth first in order of assignment."""
-    todo, seen = [(name, thing)], set()
+    """[(name, thing)] of everything inside a module, each once, depth first in order of assignment."""
+    todo, seen, found = [(name, thing)], set(), []
     while todo:
-        name, thing = todo.pop()
+        pair = name, thing = todo.pop()
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        yield name, thing
+        found.append(pair)
         if type(thing) is not Parameter:
-            inner = [(f"{name}.{k}" if name else k, v) for k, v in _members(thing) if type(v) not in _PLAIN
-                     and (isinstance(v, (Parameter, Module, ModuleList, ModuleDict)) or _is_parameter(v))]
-            todo += inner[::-1]
+            todo += [(f"{name}.{k}" if name else k, v) for k, v in _members(thing) if type(v) not in _PLAIN
+                     and (isinstance(v, (Parameter, Module, ModuleList, ModuleDict)) or _is_parameter(v))][::-1]
+    return found
 
 
 @public
@@ -223,7 +223,7 @@ def functional_call(model, params, *args, **kwargs):
         added = {id(t) for t in stand_ins.values()} - _stand_ins
         _stand_ins.update(added)
         undo.callback(_stand_ins.difference_update, added)
-        for _, holder in list(_walk(model, "")):
+        for _, holder in _walk(model, ""):
             for key, member in _slots(holder):
                 if id(member) in stand_ins:
                     _put(holder, key, stand_ins[id(member)])

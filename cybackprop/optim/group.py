@@ -39,10 +39,10 @@ class Group(MutableMapping):
         self._others = {}
         self._switches = switches
         self._keys = dict.fromkeys(options)
-        cells = {}
+        cells, known = {}, set(numbers)
         for key, value in options.items():
             names = PAIRS.get(key, (key,))
-            if set(names) <= set(numbers):
+            if known.issuperset(names):
                 kind = tuple if key in PAIRS else bool if isinstance(value, bool) else float
                 self._numbers[key] = kind, names
                 cells |= {n: State(v, "float64") for n, v in zip(names, self._parsed(key, value), strict=True)}
