@@ -129,8 +129,11 @@ class Optimizer:
         self._arranged = structure_version()
 
     def _follow_switches(self, group):
-        """Options that turn a moment on may have changed: momentum from 0 to 0.9, say."""
-        on = [bool(group[s]) for s in self.switches]
+        """Options that turn a moment on may have changed: momentum from 0 to 0.9, say.
+
+        Cells are asked whether they are on: a program that read the number would be for that number alone.
+        """
+        on = [bool(group.cell(s) if s in self.numbers else group[s]) for s in self.switches]
         for p in group["params"]:
             if [m is not None for m in self.moments[id(p)][self.always:]] != on:
                 fresh, old = self.new_moments(group, p), self.moments[id(p)]

@@ -20,6 +20,7 @@ from cybackprop.optim.optimizer import Optimizer
 from cybackprop.transforms.watching import in_library
 
 MOST_BYTES = 4096                        # arrays up to here may be equal, larger ones must be the same
+MOST_FACTS = 50_000                      # beyond, who looks takes as long as who records
 # of an optimizer: what `_optimizer` looks at otherwise, and what follows from the rest
 OWN = {"defaults", "_groups", "steps", "moments", "numbers", "moment_names", "always", "_arranged", "_calls", "_watched",
        "_on"}
@@ -38,6 +39,11 @@ class Anatomy:
         ids of the globals of functions.
     foreign : bool
         Whether there is anything in it that this package did not bring.
+
+    Raises
+    ------
+    LookupError
+        There is too much.
     """
 
     __slots__ = ("foreign", "kind", "namespaces", "things")
@@ -61,6 +67,8 @@ class Anatomy:
                 facts, parts = (None, ()) if what in opaque else (LOOKS.get(what) or _look_at(what))(self, x)
                 kind += (what, facts, len(parts))
                 todo += parts[::-1]
+                if len(kind) + len(todo) > MOST_FACTS:
+                    raise LookupError("too much can be reached")
         self.kind = tuple(kind)
 
     def _function(self, f):

@@ -4,7 +4,6 @@ import threading
 from types import SimpleNamespace
 
 from cybackprop._core import engine
-from cybackprop.errors import AuditError
 from cybackprop.ops.random import default_rng
 from cybackprop.train.anatomy import Anatomy
 from cybackprop.train.trainer import Trainer
@@ -42,8 +41,8 @@ def _compiled(trainer):
 class _Kind:
     """lock: who records or audits has it.  donors: by role, the recordings there are.  closed: there are no twins."""
 
-    def __init__(self):
-        self.lock, self.donors, self.closed = threading.RLock(), {}, False
+    def __init__(self, closed=False):
+        self.lock, self.donors, self.closed = threading.RLock(), {}, closed
 
 
 class _Donor:
@@ -64,7 +63,11 @@ class _Member:
     def kind(self):
         """Its _Kind, in which those of equal anatomy meet."""
         if self._kind is None:
-            self.anatomy = Anatomy([self._trainer._runner._step, default_rng()], (Trainer,))
+            try:
+                self.anatomy = Anatomy([self._trainer._runner._step, default_rng()], (Trainer,))
+            except LookupError:
+                self._kind = _Kind(closed=True)
+                return self._kind
             self._kind = self._kinds.setdefault(self.anatomy.kind, _Kind())
             self.anatomy.kind = None     # a long tuple, and nobody asks again
         return self._kind
@@ -81,18 +84,19 @@ class _Slow:
 
     def __call__(self, compiled, spec, leaves, args, kwargs, program):
         kind = self._member.kind()
+        donor = next((donor for donor, known in self._known.items() if known is program is not None), None)
+        if donor is not None and donor.program is not program:
+            return self._compared(kind, donor, compiled, leaves, args, kwargs, program)
         if kind.closed:
             return self._alone(compiled, spec, leaves, args, kwargs, program)
-        if program is not None:
-            donor = next((donor for donor, known in self._known.items() if known is program), None)
-            if donor is not None and donor.audited and donor.program is not program:
-                return self._compared(kind, compiled, leaves, args, kwargs, program)
         with kind.lock:
-            if program is None:
-                if not self._adopts(kind, compiled, spec, leaves):
-                    return self._records(kind, compiled, spec, leaves, args, kwargs)
-            else:
-                return self._audits(kind, donor, compiled, spec, leaves, args, kwargs, program)
+            if program is not None:
+                run = self._alone(compiled, spec, leaves, args, kwargs, program)
+                if donor is not None and run is not None:
+                    donor.audited = True
+                return run
+            if not self._adopts(kind, compiled, spec, leaves):
+                return self._records(kind, compiled, spec, leaves, args, kwargs)
         return compiled(*args, **kwargs)
 
     def _adopts(self, kind, compiled, spec, leaves):
@@ -107,7 +111,7 @@ class _Slow:
                                                                        donor.anatomy.namespaces))
             except LookupError:
                 continue
-            twin.calls = 2 if donor.audited and not donor.anatomy.foreign else 1       # the second is looked at closely
+            twin.calls = 2 if donor.audited and not donor.anatomy.foreign else 1       # the second is compared
             self._known[donor] = twin
             compiled.programs.insert(0, twin)
             return True
@@ -122,17 +126,7 @@ class _Slow:
             kind.donors.setdefault(self._role, []).append(donor)
         return result
 
-    def _audits(self, kind, donor, compiled, spec, leaves, args, kwargs, program):
-        try:
-            run = self._alone(compiled, spec, leaves, args, kwargs, program)
-        except AuditError:
-            kind.closed = True
-            raise
-        if donor is not None and run is not None:
-            donor.audited = True
-        return run
-
-    def _compared(self, kind, compiled, leaves, args, kwargs, twin):
+    def _compared(self, kind, donor, compiled, leaves, args, kwargs, twin):
         """An eager call, after a replay of the twin on copies; if their bits differ, twins are not made any more."""
         rehearsal = engine.rehearse(twin, leaves)
         if rehearsal is None:
@@ -142,4 +136,6 @@ class _Slow:
         if engine.differences(twin, *rehearsal[1:3], [result], effects):
             kind.closed = True
             compiled.programs.remove(twin)
+        else:
+            donor.audited = True
         return SimpleNamespace(result=result)

@@ -1,0 +1,207 @@
+"""Networks of one kind share their recordings: how many there are, and that nobody has another's bits or memory."""
+
+import functools
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import cybackprop as cb
+from cybackprop import nn, optim, train
+from cybackprop._core import engine
+from cybackprop.transforms import compiling
+
+N, BATCH = 90, 32                        # two whole batches, one of 26
+F = np.random.default_rng(0)
+X, Y = F.standard_normal((N, 5)).astype("float32"), F.integers(0, 3, N)
+
+
+def net(seed, width=8, act="tanh", last=None, dtype=np.float32):
+    return nn.Sequential(nn.Dense(5, width, activation=act, rng=seed, dtype=dtype), *([last] if last else []),
+                         nn.Dense(width, 3, rng=seed + 50, dtype=dtype))
+
+
+class Scaled(nn.Module):
+    """A module of somebody else's."""
+
+    def __init__(self, seed, scale=2.0):
+        self.inner, self.scale = net(seed), scale
+
+    def forward(self, x):
+        return self.inner(x) * self.scale
+
+
+class Config:
+    def __init__(self, scale):
+        self.scale = scale
+
+
+class Configured(Scaled):
+    def forward(self, x):
+        return self.inner(x) * self.scale.scale
+
+
+SCALES = weakref.WeakKeyDictionary()
+
+
+class Registered(Scaled):
+    """What it computes depends on a table by object, which no guard sees."""
+
+    def __init__(self, seed, scale):
+        super().__init__(seed)
+        SCALES[self] = scale
+
+    def forward(self, x):
+        return self.inner(x) * SCALES[self]
+
+
+class Counting(Scaled):
+    """Keeps state of its own."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.seen = cb.State(float(seed))
+
+    def forward(self, x):
+        self.seen.assign(self.seen + 1)
+        return self.inner(x) * (1 + 1 / self.seen.astype("float32"))
+
+
+class Shifted(Scaled):
+    """Reads an array that it has."""
+
+    def __init__(self, seed, shift):
+        super().__init__(seed)
+        self.shift = shift
+
+    def forward(self, x):
+        return self.inner(x) + self.shift
+
+
+class Resting(nn.Module):
+    """Is never in training."""
+
+    training = property(lambda self: False, lambda self, value: None)
+
+    def __init__(self):
+        self.drop = nn.Dropout(0.5, rng=3)
+
+    def forward(self, x):
+        return self.drop(x) if self.training else x * 0.5
+
+
+def frozen(model):
+    model.layers[0].bias.requires_grad = False
+    return model
+
+
+def tied(seed, tie):
+    model = nn.Sequential(nn.Dense(5, 3, rng=seed), nn.Dense(3, 3, rng=seed + 1), nn.Dense(3, 3, rng=seed + 2))
+    if tie:
+        model.layers[2].weight = model.layers[1].weight
+    return model
+
+
+def sgd(**options):
+    return lambda p, lr: optim.SGD(p, lr, **options)
+
+
+def smooth(amount):
+    return functools.partial(nn.cross_entropy, label_smoothing=amount)
+
+
+def leashed():
+    """Networks, and a loss that all of them share and that reads a weight of the first."""
+    models = [net(i) for i in range(3)]
+    return models, {"loss": lambda out, y: nn.cross_entropy(out, y) + (models[0].layers[0].weight ** 2).mean()}
+
+
+# a program costs two recordings, the second to audit it: 4 is one kind, with its whole and its ragged batch; 3 where
+# nobody but a twin has run the ragged one twice
+CASES = {
+    "one kind": (lambda: [net(i) for i in range(4)], {}, 4),
+    "one epoch": (lambda: [net(i) for i in range(4)], {"epochs": 1}, 3),
+    "two kinds": (lambda: [net(i, 8 + i % 2) for i in range(6)], {}, 8),
+    "rates, seeds": (lambda: [net(i) for i in range(3)], {"lr": [0.1, 0.01, 0.02], "seed": [5, 5, 1]}, 4),
+    "epochs, patience": (lambda: [net(i) for i in range(3)], {"epochs": [1, 5, 3], "patience": [None, 1, 2]}, 3),
+    "rows": (lambda: [net(i) for i in range(4)], {"rows": [None, list(range(50)), list(range(64)), list(range(50))]}, 6),
+    "batches": (lambda: [net(i) for i in range(3)], {"batch_size": [32, 45, 32]}, 6),
+    "momentum": (lambda: [net(i) for i in range(3)], {"optimizer": [sgd(momentum=m) for m in (0.9, 0.5, 0.1)]}, 4),
+    "momentum or not": (lambda: [net(i) for i in range(3)], {"optimizer": [sgd(momentum=m) for m in (0.9, 0, 0.9)]}, 8),
+    "what decays": (lambda: [net(i) for i in range(3)],
+                    {"optimizer": [sgd(weight_decay=0.1, decay_bias=b) for b in (True, False, True)]}, 8),
+    "optimizers": (lambda: [net(i) for i in range(4)], {"optimizer": ["adam", "adamw", "adam", "rmsprop"]}, 12),
+    "equal losses": (lambda: [net(i) for i in range(3)], {"loss": [smooth(0.1) for _ in range(3)]}, 4),
+    "other losses": (lambda: [net(i) for i in range(3)], {"loss": [smooth(0.1), smooth(0.2), smooth(0.1)]}, 8),
+    "dropout": (lambda: [net(i, last=nn.Dropout(0.3, rng=i)) for i in range(4)], {}, 4),
+    "another dropout": (lambda: [net(i, last=nn.Dropout(p, rng=i)) for i, p in enumerate((0.3, 0.2, 0.3))], {}, 8),
+    "activations": (lambda: [net(i, act=act) for i, act in enumerate(("tanh", "relu", "tanh"))], {}, 8),
+    "a frozen parameter": (lambda: [net(0), frozen(net(1)), net(2)], {}, 8),
+    "one rests": (lambda: [net(0, last=nn.Dropout(0.5, rng=1)), net(1, last=Resting()), net(2, last=Resting())], {}, 8),
+    "dtypes": (lambda: [net(i, dtype=d) for i, d in enumerate((np.float32, np.float64, np.float32, np.float64))], {}, 8),
+    "tied weights": (lambda: [tied(0, True), tied(1, False), tied(2, True)], {}, 8),
+    "modules of others": (lambda: [Scaled(i) for i in range(4)], {}, 4),
+    "a number in one": (lambda: [Scaled(0), Scaled(1, 3.0), Scaled(2), Scaled(3, -2.0)], {}, 12),
+    "an object of others": (lambda: [Configured(i, Config(s)) for i, s in enumerate((1.0, 2.0, 1.0))], {}, 8),
+    "states of others": (lambda: [Counting(i) for i in range(4)], {}, 4),
+    "arrays": (lambda: [Shifted(i, np.full(3, i // 2, "float32")) for i in range(4)], {}, 8),
+    "a table by object": (lambda: [Registered(i, 1.0 + i) for i in range(3)], {}, 12),
+    "one reads the first": (leashed, {}, 12),
+}
+
+
+IN_TURN = {"one reads the first"}        # they are not independent
+
+
+def made(name):
+    """Networks, and the options of each."""
+    models, options, _ = CASES[name]
+    models = models()
+    models, more = models if isinstance(models, tuple) else (models, {})
+    options = {"lr": 0.05, "epochs": 3, "batch_size": BATCH, "seed": [7 + i for i in range(len(models))],
+               "optimizer": "adam", "loss": "cross_entropy", "rows": None, "patience": None, **options, **more}
+    return models, options
+
+
+def alone(model, i, options):
+    """Training by hand, without programs."""
+    o = {k: v[i] if isinstance(v, list) else v for k, v in options.items()}
+    make = {"adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop}.get(o["optimizer"], o["optimizer"])
+    trainer = train.Trainer(model, o["loss"], make(model.parameters(), lr=o["lr"]), seed=o["seed"], compile=False)
+    stop = [] if o["patience"] is None else [train.EarlyStopping("val_loss", patience=o["patience"])]
+    trainer.fit(X, Y, epochs=o["epochs"], batch_size=o["batch_size"], rows=o["rows"], callbacks=stop,
+                validation_data=(X[:20], Y[:20]))
+    return trainer
+
+
+def facts(trainer):
+    history = {k: v for k, v in trainer.history.history.items() if k != "examples_per_second"}
+    return [p.tolist() for p in trainer.model.parameters()], history, trainer.step
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """The list of functions that are recorded, to replay or to audit."""
+    found, real = [], compiling.Recorded
+
+    def recorded(function, *args):
+        found.append(function.__qualname__)
+        return real(function, *args)
+
+    monkeypatch.setattr(compiling, "Recorded", recorded)
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_each_is_what_it_is_alone(name, threads, recordings):
+    if threads > 1 and name in IN_TURN:
+        return
+    models, options = made(name)
+    trainers = train.fit_many(models, X, Y, threads=threads, validation_data=(X[:20], Y[:20]), **options)
+    steps = [f for f in recordings if "step" in f]
+    assert len(steps) == CASES[name][2] or threads > 1
+    models, options = made(name)
+    for i, (trainer, model) in enumerate(zip(trainers, models, strict=True)):
+        assert facts(trainer) == facts(alone(model, i, options)), i
