@@ -205,3 +205,79 @@ def test_each_is_what_it_is_alone(name, threads, recordings):
     models, options = made(name)
     for i, (trainer, model) in enumerate(zip(trainers, models, strict=True)):
         assert facts(trainer) == facts(alone(model, i, options)), i
+
+
+def test_predictions_are_shared_too(recordings):
+    train.fit_many([net(i) for i in range(5)], X, Y, epochs=4, validation_data=(X[:20], Y[:20]), threads=1)
+    assert len([f for f in recordings if "lambda" in f]) == 2
+
+
+def test_a_twin_of_the_wrong_one_is_noticed_where_code_of_others_runs(monkeypatch):
+    real = engine.Twins
+    monkeypatch.setattr(engine, "Twins", lambda mine, others, names: real(mine, mine, names))
+    trainers = train.fit_many([Scaled(i) for i in range(3)], X, Y, epochs=2, threads=1)
+    monkeypatch.undo()
+    for trainer, other in zip(trainers, train.fit_many([Scaled(i) for i in range(3)], X, Y, epochs=2), strict=True):
+        assert facts(trainer) == facts(other)
+
+
+def test_twins_do_not_keep_the_first():
+    models = [net(i, last=nn.Dropout(0.1, rng=i)) for i in range(3)]
+    trainers = train.fit_many(models, X, Y, epochs=3, threads=1, validation_data=(X, Y))
+    last, first = trainers[2], [weakref.ref(x) for x in (trainers[0], models[0], *models[0].parameters())]
+    bits = last.predict(X).tolist()
+    del models, trainers
+    gc.collect()
+    assert [x() for x in first] == [None] * len(first)
+    assert last.predict(X).tolist() == bits              # what it runs is still there
+    last.fit(X, Y, epochs=2)
+
+
+def test_afterwards_each_records_for_itself(recordings):
+    first, second = train.fit_many([net(0), net(1)], X, Y, epochs=2, batch_size=BATCH, threads=1)
+    del recordings[:]
+    second.fit(X, Y, epochs=3, batch_size=BATCH)         # its twins are still for it
+    assert recordings == []
+    second.fit(X, Y, batch_size=45)
+    assert len(recordings) == 2
+    second.model.layers[0].activation = "relu"
+    second.fit(X, Y, epochs=2, batch_size=BATCH)
+    assert len(recordings) == 6
+
+
+def test_a_twin_is_not_for_what_its_network_has_become():
+    models = [net(i) for i in range(3)]
+    trainers = train.fit_many(models, X, Y, epochs=2, threads=1)
+    before = frozen(models[1]).layers[0].bias.tolist()
+    trainers[1].fit(X, Y, epochs=2)
+    assert models[1].layers[0].bias.tolist() == before
+
+
+def test_one_that_cannot_be_recorded_warns_and_is_right():
+    class Peeking(Scaled):
+        def forward(self, x):
+            return self.inner(x) * (2.0 if float(x.sum()) > 0 else 1.0)
+
+    with pytest.warns(RuntimeWarning, match="can't be recorded"):
+        trainers = train.fit_many([Peeking(0), net(1), Peeking(2), net(3)], X, Y, threads=1)
+    options = {"lr": 1e-3, "epochs": 1, "batch_size": BATCH, "seed": [0, 1, 2, 3], "optimizer": "adam",
+               "loss": "cross_entropy", "rows": None, "patience": None}
+    for i, model in enumerate([Peeking(0), net(1), Peeking(2), net(3)]):
+        assert facts(trainers[i])[0] == facts(alone(model, i, options))[0]
+
+
+@pytest.mark.parametrize("make", [net, Scaled])
+def test_many_calls_leave_nothing(make):
+    def once():
+        train.fit_many([make(i) for i in range(3)], X, Y, epochs=2, validation_data=(X[:9], Y[:9]), threads=2)
+
+    def left():
+        gc.collect()
+        return len(gc.get_objects()), engine.bytes_in_use()
+
+    for _ in range(3):
+        once()
+    objects, held = left()
+    for _ in range(15):
+        once()
+    assert left()[1] == held and left()[0] - objects < 50
