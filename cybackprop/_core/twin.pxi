@@ -67,7 +67,7 @@ cdef bint is_namespace(holder):
 
 
 def program_twin(Program p, Twins twins):
-    """A program of the same instructions for the twins; it shares them and the constants, and holds no state of p's.
+    """A program of the same instructions for the twins; it shares them, their loops, which hold no states, and constants.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def program_twin(Program p, Twins twins):
     cdef State t
     cdef cbp_array *a
     cdef int32_t v
-    if p.derivative is not None or p.loops or not p.single or any([kind == "object" for kind, *_ in key.leaves]):
+    if p.derivative is not None or not p.single or any([kind == "object" for kind, *_ in key.leaves]):
         raise LookupError("programs of this kind have no twins")
     guards = {id(g): twins.guard(g) for g in key.guards}
     q.lines, q.recorded, q.constants, q.loops, q.frames = p.lines, p.recorded, p.constants, p.loops, []
