@@ -67,7 +67,7 @@ cdef bint is_namespace(holder):
 
 
 def program_twin(Program p, Twins twins):
-    """A program of the same instructions for the twins; it shares them, their loops, which hold no states, and constants.
+    """A program of the same instructions for the twins; it shares them, constants, and loops, which hold no states.
 
     Raises
     ------

@@ -8,12 +8,12 @@ the same object.
 
 import functools
 import types
+from collections.abc import Callable
 
 import numpy as np
 
 from cybackprop._core.engine import Parameter, State, Tensor
 from cybackprop.nn.containers import ModuleDict, ModuleList
-from cybackprop.nn.module import Module
 from cybackprop.ops.random import Generator
 from cybackprop.optim.group import Group
 from cybackprop.optim.optimizer import Optimizer
@@ -22,8 +22,8 @@ from cybackprop.transforms.watching import in_library
 MOST_BYTES = 4096                        # arrays up to here may be equal, larger ones must be the same
 MOST_FACTS = 50_000                      # beyond, who looks takes as long as who records
 # of an optimizer: what `_optimizer` looks at otherwise, and what follows from the rest
-OWN = {"defaults", "_groups", "steps", "moments", "numbers", "moment_names", "always", "_arranged", "_calls", "_watched",
-       "_on"}
+OWN = {"defaults", "_groups", "steps", "moments", "numbers", "moment_names", "always", "_arranged", "_calls",
+       "_watched", "_on"}
 
 
 class Anatomy:
@@ -137,10 +137,12 @@ class Anatomy:
 
 PLAIN = {bool, int, str, bytes, type(None), type(...)}
 KNOWN = (type, types.BuiltinFunctionType, types.ModuleType, np.ufunc, np.dtype)
-LOOKS = {types.FunctionType: Anatomy._function, types.CellType: Anatomy._cell, types.MethodType: Anatomy._method,
-         functools.partial: Anatomy._partial, State: Anatomy._state, Parameter: Anatomy._state, Tensor: Anatomy._array,
-         np.ndarray: Anatomy._array, complex: Anatomy._number, Generator: Anatomy._generator, Group: Anatomy._group,
-         **dict.fromkeys([list, tuple, ModuleList], Anatomy._list), **dict.fromkeys([dict, ModuleDict], Anatomy._dict)}
+LOOKS: dict[type, Callable[..., tuple]] = {
+    types.FunctionType: Anatomy._function, types.CellType: Anatomy._cell, types.MethodType: Anatomy._method,
+    functools.partial: Anatomy._partial, State: Anatomy._state, Parameter: Anatomy._state, Tensor: Anatomy._array,
+    np.ndarray: Anatomy._array, complex: Anatomy._number, Generator: Anatomy._generator, Group: Anatomy._group,
+    list: Anatomy._list, tuple: Anatomy._list, ModuleList: Anatomy._list, dict: Anatomy._dict,
+    ModuleDict: Anatomy._dict}
 
 
 class _Plain:

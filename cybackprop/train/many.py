@@ -48,6 +48,11 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     -----
     A network is trained on one thread.  What one of them raises stops the others after a step, and is raised.
 
+    Networks of one kind share a recording: equal but for the values of weights, seeds and an optimizer's numbers.  One
+    of them records its step and audits it on the second call (see `compile`), for all of them; the first step of a
+    network with code in it that is not of this package is compared with an eager one besides.  Others record for
+    themselves.
+
     Examples
     --------
     >>> import cybackprop as cb

@@ -101,17 +101,17 @@ class _Slow:
 
     def _adopts(self, kind, compiled, spec, leaves):
         """Whether there is a twin for a call now that was not there before."""
-        facts = [engine.leaf_fact(x) for x in leaves]
+        facts, mine = [engine.leaf_fact(x) for x in leaves], self._member.anatomy.things
         for donor in kind.donors.get(self._role, ()):
             if donor in self._known or donor.program.key.spec != spec or donor.program.key.leaves != facts:
                 continue
             self._known[donor] = None
+            of = donor.anatomy
             try:
-                twin = engine.program_twin(donor.program, engine.Twins(donor.anatomy.things, self._member.anatomy.things,
-                                                                       donor.anatomy.namespaces))
+                twin = engine.program_twin(donor.program, engine.Twins(of.things, mine, of.namespaces))
             except LookupError:
                 continue
-            twin.calls = 2 if donor.audited and not donor.anatomy.foreign else 1       # the second is compared
+            twin.calls = 2 if donor.audited and not of.foreign else 1       # the second is compared
             self._known[donor] = twin
             compiled.programs.insert(0, twin)
             return True

@@ -14,10 +14,11 @@ from cybackprop.transforms import compiling
 
 N, BATCH = 90, 32                        # two whole batches, one of 26
 F = np.random.default_rng(0)
+FIFTY = list(range(50))
 X, Y = F.standard_normal((N, 5)).astype("float32"), F.integers(0, 3, N)
 
 
-def net(seed, width=8, act="tanh", last=None, dtype=np.float32):
+def net(seed, width=8, act="tanh", last=None, dtype="float32"):
     return nn.Sequential(nn.Dense(5, width, activation=act, rng=seed, dtype=dtype), *([last] if last else []),
                          nn.Dense(width, 3, rng=seed + 50, dtype=dtype))
 
@@ -138,7 +139,7 @@ CASES = {
     "two kinds": (lambda: [net(i, 8 + i % 2) for i in range(6)], {}, 8),
     "rates, seeds": (lambda: [net(i) for i in range(3)], {"lr": [0.1, 0.01, 0.02], "seed": [5, 5, 1]}, 4),
     "epochs, patience": (lambda: [net(i) for i in range(3)], {"epochs": [1, 5, 3], "patience": [None, 1, 2]}, 3),
-    "rows": (lambda: [net(i) for i in range(4)], {"rows": [None, list(range(50)), list(range(64)), list(range(50))]}, 6),
+    "rows": (lambda: [net(i) for i in range(4)], {"rows": [None, FIFTY, list(range(64)), FIFTY]}, 6),
     "batches": (lambda: [net(i) for i in range(3)], {"batch_size": [32, 45, 32]}, 6),
     "momentum": (lambda: [net(i) for i in range(3)], {"optimizer": [sgd(momentum=m) for m in (0.9, 0.5, 0.1)]}, 4),
     "momentum or not": (lambda: [net(i) for i in range(3)], {"optimizer": [sgd(momentum=m) for m in (0.9, 0, 0.9)]}, 8),
@@ -153,7 +154,7 @@ CASES = {
     "activations": (lambda: [net(i, act=act) for i, act in enumerate(("tanh", "relu", "tanh"))], {}, 8),
     "a frozen parameter": (lambda: [net(0), frozen(net(1)), net(2)], {}, 8),
     "one rests": (lambda: [net(0, last=nn.Dropout(0.5, rng=1)), net(1, last=Resting()), net(2, last=Resting())], {}, 8),
-    "dtypes": (lambda: [net(i, dtype=d) for i, d in enumerate((np.float32, np.float64, np.float32, np.float64))], {}, 8),
+    "dtypes": (lambda: [net(i, dtype=d) for i, d in enumerate(["float32", "float64"] * 2)], {}, 8),
     "tied weights": (lambda: [tied(0, True), tied(1, False), tied(2, True)], {}, 8),
     "modules of others": (lambda: [Scaled(i) for i in range(4)], {}, 4),
     "loops": (lambda: [Looping(i) for i in range(3)], {}, 4),

@@ -101,11 +101,10 @@ def test_no_twin(make, says):
                                          (cb.Parameter(np.ones(3)), "another shape or dtype")])
 def test_states_that_are_none(other, says):
     (first, p), names = recorded(), Anatomy([recorded()[0].function])
-    cells = [c for c in first.function.__closure__]
-    pairs = [] if other is None else [(p, other)]
+    cells = list(first.function.__closure__)
+    mine, others = (cells, cells) if other is None else ([*cells, p], [*cells, other])
     with pytest.raises(LookupError, match=says):
-        engine.program_twin(first.programs[0], engine.Twins(cells + [a for a, _ in pairs], cells + [b for _, b in pairs],
-                                                            names.namespaces))
+        engine.program_twin(first.programs[0], engine.Twins(mine, others, names.namespaces))
 
 
 def test_places_that_may_be_the_firsts_alone():
