@@ -75,11 +75,29 @@ static int made_for_it(const cbp_program *p, const cbp_instr *copy, int32_t v)
     return 0;
 }
 
+/* Marks the values that are written over, as States of bodies are. */
+static void mark_lost(const cbp_program *p, uint8_t *lost)
+{
+    for (int32_t i = 0; i < p->n_instrs; i++)
+        for (int32_t k = 0; k < p->instrs[i].n_out; k++) {
+            const int32_t o = cbp_out(p, &p->instrs[i])[k];
+            if (o >= 0 && p->values[o].of >= 0) lost[p->values[o].of] = 1;
+        }
+}
+
+/* Whether a copy can be told from its original because one of them is written over. */
+static int parts(const cbp_program *p, const uint8_t *lost, int32_t from, int32_t to)
+{
+    while (from >= 0 && !lost[from]) from = p->values[from].of;
+    return from >= 0 || lost[to];
+}
+
 cbp_status cbp_drop_copies(cbp_program *p)
 {
-    uint8_t *keep = malloc((size_t)p->n_instrs + 1);
+    uint8_t *keep = malloc((size_t)p->n_instrs + 1), *lost = calloc((size_t)p->n_values + 1, 1);
     int32_t *now = malloc(((size_t)p->n_values + 1) * sizeof *now);
-    if (!keep || !now) return free(keep), free(now), CBP_NOMEM;
+    if (!keep || !lost || !now) return free(keep), free(lost), free(now), CBP_NOMEM;
+    mark_lost(p, lost);
     for (int32_t v = 0; v < p->n_values; v++) now[v] = v;
     for (int turn = 0; turn < 2; turn++) {
         for (int32_t i = 0; i < p->n_instrs; i++) {
@@ -87,7 +105,8 @@ cbp_status cbp_drop_copies(cbp_program *p)
             keep[i] = 1;
             if (x->op.kind != CBP_OP_copy || x->n_out != 1 || x->op.flags) continue;
             const int32_t from = cbp_in(p, x)[0], to = cbp_out(p, x)[0];
-            const int inner = p->values[to].place == CBP_TEMP && p->values[cbp_root(p, from)].place != CBP_STATE;
+            const int inner = p->values[to].place == CBP_TEMP && p->values[cbp_root(p, from)].place != CBP_STATE
+                && !parts(p, lost, from, to);
             if (turn == 0 && inner) keep[i] = 0, now[to] = from;
             if (turn == 1 && p->values[to].place == CBP_OUTPUT && now[from] == from && made_for_it(p, x, from))
                 keep[i] = 0, now[from] = to;
@@ -95,7 +114,7 @@ cbp_status cbp_drop_copies(cbp_program *p)
         rename_all(p, now);
         compact(p, keep);
     }
-    return free(keep), free(now), CBP_OK;
+    return free(keep), free(lost), free(now), CBP_OK;
 }
 
 static size_t bytes_of(const cbp_value *v)

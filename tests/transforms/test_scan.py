@@ -212,6 +212,25 @@ def test_dropout():
     assert results[0] == results[1]
 
 
+def test_what_a_state_was_set_to_stays_when_the_state_moves_on():
+    """The copy in a State that a body assigns and then writes in place is not the original."""
+    noise, other = cb.Generator(1), cb.Generator(2)
+    key = cb.tensor(np.array([5, 0]), "int64")
+
+    def body(c, x):
+        noise.cell.assign(key)
+        first = noise.normal((2,))
+        other.cell.assign(noise.cell)
+        second = noise.normal((2,))
+        return c + first, (key.astype("float32"), second, other.normal((2,)))
+
+    c, (seen, second, again) = cb.scan(body, cb.zeros(2), length=3)
+    assert key.numpy().tolist() == [5, 0] and seen.numpy().tolist() == [[5, 0]] * 3
+    assert (again.numpy() == second.numpy()).all()
+    noise.cell.assign(key)
+    assert (c.numpy() == sum([noise.normal((2,))] * 3, cb.zeros(2)).numpy()).all()
+
+
 def test_gradients_through_dropout():
     found = []
     for scan in (cb.scan, unrolled.scan):
