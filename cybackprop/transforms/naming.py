@@ -145,7 +145,8 @@ def _roots(run, function, arguments):
         yield from _known_to(own.__code__, own.__globals__, {}, cells)
     cells_of = closures(run.watcher.frames, functions_of(run.watcher.frames, function))
     for code, names, given, free, _ in run.watcher.frames:
-        if names.get("__name__", "").partition(".")[0] in sys.stdlib_module_names:
+        module = names.get("__name__", "")
+        if module.partition(".")[0] in sys.stdlib_module_names or module.startswith("namedtuple_"):
             continue                     # what is called self there is somebody else's
         for cells in cells_of[id(code), *free]:
             yield from _known_to(code, names, given, cells)
