@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loop.h"
 #include "move.h"
 #include "rows.h"
 #include "walk.h"
@@ -35,6 +36,8 @@ cbp_status cbp_say(char *message, cbp_status status, const char *format, ...)
 
 typedef struct {
     const cbp_program *p;
+    int body;                          /* run by a loop, which brings the memory of its states */
+    size_t *bytes;
     cbp_array *arrays;                 /* by value: dtype and shape */
     uint8_t *made;                     /* by value: it can be read now */
     int32_t *now;                      /* by state (its root): the value it holds now */
@@ -60,11 +63,11 @@ static const char *shape_of(const cbp_value *v, size_t *bytes)
 }
 
 /* Whose memory or whose later state a value is. */
-static const char *origin_of(const cbp_program *p, int32_t number)
+static const char *origin_of(const cbp_program *p, int body, int32_t number)
 {
     const cbp_value *v = &p->values[number], *from = v->of < 0 ? NULL : &p->values[v->of];
     if (v->of >= number || v->of < -1) return "is a part of one that comes later";
-    if (v->place == CBP_STATE && !v->held) return "is a state without an array";
+    if (v->place == CBP_STATE && (v->held != NULL) == body) return "is a state without an array, or of a body with one";
     if (!from) return NULL;
     if (v->dtype != from->dtype || v->size != from->size) return "does not fit what it is a part of";
     if (v->place == CBP_TEMP) return p->values[cbp_root(p, v->of)].place == CBP_OUTPUT ? "is a part of a result" : NULL;
@@ -84,13 +87,13 @@ static const char *array_of(const cbp_value *v)
     return NULL;
 }
 
-static cbp_status check_values(check *c, size_t *bytes)
+static cbp_status check_values(check *c)
 {
     const cbp_program *p = c->p;
-    *bytes = 0;
+    *c->bytes = 0;
     for (int32_t v = 0; v < p->n_values; v++) {
-        const char *wrong = shape_of(&p->values[v], bytes);
-        if (!wrong) wrong = origin_of(p, v);
+        const char *wrong = shape_of(&p->values[v], c->bytes);
+        if (!wrong) wrong = origin_of(p, c->body, v);
         if (!wrong) wrong = array_of(&p->values[v]);
         if (wrong) return cbp_say(c->message, CBP_BAD_FILE, "value %d %s", (int)v, wrong);
         cbp_op_set_shape(&c->arrays[v], p->values[v].dtype, p->values[v].ndim, p->values[v].shape);
@@ -197,14 +200,36 @@ static const char *check_instr(check *c, const cbp_instr *x)
     return wrong;
 }
 
+static cbp_status check_program(const cbp_program *p, int body, size_t *bytes, char *message);
+
+/* What a loop runs; the results of a step lie in two rooms in turn. */
+static cbp_status check_bodies(check *c, const cbp_loop *l)
+{
+    for (int i = 0; i < 2 && l->program[i]; i++) {
+        size_t bytes;
+        const cbp_status status = check_program(l->program[i], 1, &bytes, c->message);
+        if (status != CBP_OK) return status;
+        for (int32_t k = 0; k < l->n_out && i == 0; k++) {
+            const cbp_value *v = &l->program[0]->values[l->out[0][k]];
+            bytes += (size_t)v->size * cbp_itemsize((cbp_dtype)v->dtype);
+        }
+        if (__builtin_add_overflow(*c->bytes, bytes, c->bytes) || *c->bytes > PTRDIFF_MAX / 4)
+            return cbp_say(c->message, CBP_BAD_FILE, "what a loop runs is larger than any memory");
+    }
+    return CBP_OK;
+}
+
 static cbp_status check_instrs(check *c)
 {
     const cbp_program *p = c->p;
+    cbp_status status = CBP_OK;
     for (int32_t i = 0; i < p->n_instrs; i++) {
         const cbp_instr *x = &p->instrs[i];
         const char *wrong = check_instr(c, x), *name = x->op.kind < 0 || x->op.kind >= CBP_N_OPS ? "?" :
             cbp_op_infos[x->op.kind].name;
         if (wrong) return cbp_say(c->message, CBP_BAD_FILE, "operation %d, %s, %s", (int)i, name, wrong);
+        if (x->op.loop) status = check_bodies(c, x->op.loop);
+        if (status != CBP_OK) return status;
     }
     for (int32_t v = 0; v < p->n_values; v++) {
         if (p->values[v].place == CBP_OUTPUT && !c->made[v])
@@ -215,18 +240,23 @@ static cbp_status check_instrs(check *c)
     return CBP_OK;
 }
 
-cbp_status cbp_program_check(const cbp_program *p, size_t *bytes, char *message)
+static cbp_status check_program(const cbp_program *p, int body, size_t *bytes, char *message)
 {
     const size_t n = (size_t)p->n_values + 1;
-    check c = {p, calloc(n, sizeof(cbp_array)), malloc(n), malloc(n * sizeof(int32_t)), malloc(n * sizeof(int64_t)),
+    check c = {p, body, bytes, calloc(n, sizeof(cbp_array)), malloc(n), malloc(n * sizeof(int32_t)), malloc(n * sizeof(int64_t)),
                malloc(((size_t)p->n_args + 1) * sizeof(cbp_array *)), message};
     cbp_status status = CBP_NOMEM;
     if (c.arrays && c.made && c.now && c.below && c.operands) {
-        status = check_values(&c, bytes);
+        status = check_values(&c);
         if (status == CBP_OK) status = check_instrs(&c);
     }
     free(c.arrays), free(c.made), free(c.now), free(c.below), free(c.operands);
     return status;
+}
+
+cbp_status cbp_program_check(const cbp_program *p, size_t *bytes, char *message)
+{
+    return check_program(p, 0, bytes, message);
 }
 
 /* ---- what the passes made of it ---- */

@@ -21,11 +21,17 @@ typedef struct cbp_loop {
     int (*poll)(void);                 /* asked now and then: not 0 stops.  NULL: nobody asks */
 } cbp_loop;
 
+static inline int cbp_runs_programs(int kind)
+{
+    return kind == CBP_OP_scan || kind == CBP_OP_while_loop || kind == CBP_OP_cond;
+}
+
 /* What a body may be made of, before it is built: states become inputs, and what it writes there it writes in the slab,
  * so that the last version of a state is a value like any other. */
 cbp_status cbp_body_detach(cbp_program *p);
 
-/* Takes over the programs, which are built; in and out are to be filled.  NULL without memory, the programs freed. */
+/* Takes over the programs, which are built before the first frame is made; in and out are to be filled.  NULL without
+ * memory, the programs freed. */
 cbp_loop *cbp_loop_new(cbp_program *a, cbp_program *b, int32_t n_in, int32_t n_out, int32_t n_carry, int32_t n_x);
 cbp_loop *cbp_loop_hold(cbp_loop *l);
 void cbp_loop_drop(cbp_loop *l);

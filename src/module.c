@@ -173,7 +173,9 @@ cbp_status cbp_bound_run(cbp_bound *b, char *message)
     }
     const cbp_status status = cbp_frame_run(b->frame, 0, p->n_instrs);
     if (status == CBP_OK) return CBP_OK;
+    const cbp_op *op = &p->instrs[b->frame->at].op;
     return cbp_say(message, status, "%s: operation %d, %s, refuses: %s", b->entry->name, (int)b->frame->at,
-                   cbp_op_infos[p->instrs[b->frame->at].op.kind].name,
-                   status == CBP_GUARD ? "this run takes another branch than the recorded one" : "a label or index");
+                   cbp_op_infos[op->kind].name,
+                   status == CBP_GUARD ? "this run takes another branch than the recorded one"
+                   : op->kind == CBP_OP_while_loop ? "a label or index, or its condition still holds after the last step" : "a label or index");
 }

@@ -373,9 +373,8 @@ CHECK(optim)
     return NULL;
 }
 
+#include "loop_check.h"
+
 #define op_check_chain NULL                                         /* made when a program is built */
 #define op_check_tile NULL
-#define op_check_scan NULL                                          /* bodies of loops are not in files yet */
-#define op_check_while_loop NULL
-#define op_check_cond NULL
 CHECK(guard) { SILENT; TAKES(1, 0); return in[0]->size == 1 ? NULL : WRONG_SHAPE; }

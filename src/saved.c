@@ -175,7 +175,7 @@ static cbp_status read_all(cbp_saved *s, char *message)
     if (s->n_words < 8 || memcmp(s->words, CBP_SAVED_MAGIC, 8))
         return cbp_say(message, CBP_BAD_FILE, "it holds no program; Compiled.save writes those");
     const int64_t version = next(&r), data = (int64_t)(s->size - s->data);
-    if (version != CBP_SAVED_VERSION)
+    if (version < 1 || version > CBP_SAVED_VERSION)
         return cbp_say(message, CBP_BAD_FILE, "its programs are of version %lld, this cybackprop reads %d",
                        (long long)version, CBP_SAVED_VERSION);
     r.end = s->n_words = next_in(&r, 8, s->n_words, "the description is longer than the file");

@@ -17,11 +17,16 @@
  *     instructions  n, then each: symbol of the kind, row, flags, dtype, inputs, outputs, their values (-1: missing),
  *               the bits of p[0], p[1], how many attributes, a number each
  *               row: a symbol where it is one of a table, -1: none
+ *               scan, while_loop, cond, besides: carries, slices, results of a step, and then what they run (loop.h), a
+ *               scan one program, the others two: values, instructions, for each input of the instruction the value that
+ *               it is there (-1: not read), for each result its value.  States that a body writes are inputs of it,
+ *               states without array; it is recorded as programs are, and built when the program is bound
  *     inputs, results   n, then each: text, value
  *     number    c, d: c + d B at batch B
  *     text      bytes, then UTF-8, with zeros up to whole integers, one zero at least
  *
  * dtypes, places, comparisons are numbered as in cbp.h, program.h, move.h: those lists only grow at their ends.
+ * VERSION is 2 where something is run by a loop, else 1, so that readers of 1 refuse only what they do not know.
  */
 #ifndef CBP_SAVED_H
 #define CBP_SAVED_H
@@ -29,7 +34,7 @@
 #include "check.h"
 
 #define CBP_SAVED_MAGIC "cbp-prog"
-enum { CBP_SAVED_VERSION = 1, CBP_HEADER_MAX = 1 << 20 };
+enum { CBP_SAVED_VERSION = 2, CBP_SAVED_DEPTH = 16, CBP_HEADER_MAX = 1 << 20 };   /* DEPTH: loops inside loops */
 
 typedef struct {
     const char *name;                  /* in the file */

@@ -1,6 +1,7 @@
 /* saved_program.c: the programs of a file at a batch size.  The format: saved.h. */
 #include "saved_words.h"
 
+#include "loop.h"
 #include "move.h"
 #include "rows.h"
 
@@ -10,8 +11,9 @@ typedef struct {
     int64_t batch;
     int data;
     uint8_t *taken;                    /* by array: a state of the program is it */
-    int64_t *at;                       /* by value: where it is described */
+    int64_t *at;                       /* by value: where it is described, -1 once it is an input or result */
     int32_t n_values;
+    int depth;                         /* of bodies inside bodies, 0: the program itself */
 } loader;
 
 /* All elements of a constant that has no array. */
@@ -84,6 +86,8 @@ static int32_t row_of(cbp_reader *r, int kind, int64_t number)
     return row;
 }
 
+static cbp_loop *read_loop(loader *l, int kind, int32_t n_in);
+
 static void read_instr(loader *l)
 {
     cbp_reader *r = &l->r;
@@ -108,7 +112,9 @@ static void read_instr(loader *l)
     for (int k = 0; k < 2; k++) op.p[k] = next_double(r);
     const int32_t n = (int32_t)next_in(r, 0, CBP_OP_ATTRS, "an operation has too many attributes");
     for (int32_t k = 0; k < n; k++) op.a[k] = next_number(r, l->batch);
+    if (!r->wrong && cbp_runs_programs(op.kind)) op.loop = read_loop(l, op.kind, n_in);
     if (!r->wrong && cbp_program_instr(l->p, &op, args, n_in, args + n_in, n_out, -1)) r->wrong = "";
+    cbp_loop_drop(op.loop);
     free(args);
 }
 
@@ -117,13 +123,62 @@ static void read_program(loader *l)
 {
     cbp_reader *r = &l->r;
     l->n_values = next_count(r, 5);
-    l->taken = room(r, r->s->n_arrays, 1);
+    if (!l->taken) l->taken = room(r, r->s->n_arrays, 1);
     l->at = room(r, l->n_values, sizeof *l->at);
     l->p = cbp_program_new();
     if (!l->p) r->wrong = "";
     for (int32_t v = 0; v < l->n_values && !r->wrong; v++) read_value(l, v);
     const int32_t n = next_count(r, 9);
     for (int32_t i = 0; i < n && !r->wrong; i++) read_instr(l);
+}
+
+/* Whether a value is an input, or a result; what a body finds in a State is an input of it. */
+static int is_port(const loader *l, int32_t v, int place)
+{
+    const cbp_value *x = &l->p->values[v];
+    return x->place == place || (place == CBP_INPUT && l->depth && x->place == CBP_STATE && x->of < 0);
+}
+
+/* The number of a value of that kind, each once; low: -1 if there may be none.  *at: where it is described, or NULL. */
+static int32_t next_port(loader *l, int place, int32_t low, int64_t *at)
+{
+    cbp_reader *r = &l->r;
+    const int32_t v = (int32_t)next_in(r, low, l->n_values - 1, "an input or result is not there");
+    if (r->wrong || v < 0) return v;
+    if (!is_port(l, v, place) || l->at[v] < 0) r->wrong = "an input or result is something else";
+    if (at) *at = l->at[v];
+    l->at[v] = -1;
+    return v;
+}
+
+static void all_ports(loader *l)
+{
+    for (int32_t v = 0; !l->r.wrong && v < l->n_values; v++)
+        if (l->at[v] >= 0 && (is_port(l, v, CBP_INPUT) || is_port(l, v, CBP_OUTPUT)))
+            l->r.wrong = "an input or result has no name";
+}
+
+/* What a scan, a while_loop or a cond of n_in inputs runs. */
+static cbp_loop *read_loop(loader *l, int kind, int32_t n_in)
+{
+    cbp_reader *r = &l->r;
+    const int32_t n_carry = (int32_t)next_in(r, 0, n_in, "a loop has more carries than inputs");
+    const int32_t n_x = (int32_t)next_in(r, 0, n_in - n_carry, "a loop has more slices than inputs");
+    const int32_t n_out = next_count(r, 1);
+    if (l->depth == CBP_SAVED_DEPTH && !r->wrong) r->wrong = "loops are nested too deep";
+    cbp_loop *loop = r->wrong ? NULL : cbp_loop_new(NULL, NULL, n_in, n_out, n_carry, n_x);
+    if (!loop && !r->wrong) r->wrong = "";
+    for (int i = 0; i < (kind == CBP_OP_scan ? 1 : 2) && !r->wrong; i++) {
+        loader body = {*r, NULL, l->batch, l->data, l->taken, NULL, 0, l->depth + 1};
+        read_program(&body);
+        loop->program[i] = body.p;
+        for (int32_t k = 0; k < n_in; k++) loop->in[i][k] = next_port(&body, CBP_INPUT, -1, NULL);
+        for (int32_t k = 0; k < (i && n_carry ? 1 : n_out); k++) loop->out[i][k] = next_port(&body, CBP_OUTPUT, 0, NULL);
+        all_ports(&body);
+        free(body.at);
+        *r = body.r;
+    }
+    return loop;
 }
 
 static cbp_saved_port *read_ports(loader *l, int32_t *n, int place)
@@ -134,23 +189,11 @@ static cbp_saved_port *read_ports(loader *l, int32_t *n, int place)
     const char **names = room(r, *n, sizeof *names);
     for (int32_t i = 0; i < *n && !r->wrong; i++) {
         names[i] = ports[i].name = next_text(r);
-        const int32_t v = ports[i].value = (int32_t)next_in(r, 0, l->n_values - 1, "an input or result is not there");
-        if (r->wrong) break;
-        ports[i].at = l->at[v];
-        if (l->p->values[v].place != place || l->at[v] < 0) r->wrong = "an input or result is something else";
-        l->at[v] = -1;                 /* named, so that nothing names it again */
+        ports[i].value = next_port(l, place, 0, &ports[i].at);
     }
     if (!r->wrong) cbp_saved_unique(r, names, *n);
     free(names);
     return ports;
-}
-
-/* How many values of a place a program has: each must be an input, or a result. */
-static int32_t count_of(const cbp_program *p, int place)
-{
-    int32_t n = 0;
-    for (int32_t v = 0; v < p->n_values; v++) n += p->values[v].place == place;
-    return n;
 }
 
 cbp_status cbp_saved_read_entry(cbp_reader *r, cbp_saved_program *e, char *message)
@@ -159,12 +202,11 @@ cbp_status cbp_saved_read_entry(cbp_reader *r, cbp_saved_program *e, char *messa
     e->name = next_text(r);
     e->batch = next_in(r, 0, INT64_MAX, "a program has no valid batch size");
     e->at = r->at;
-    loader l = {*r, NULL, e->batch, 0, NULL, NULL, 0};
+    loader l = {*r, NULL, e->batch, 0, NULL, NULL, 0, 0};
     read_program(&l);
     e->inputs = read_ports(&l, &e->n_inputs, CBP_INPUT);
     e->results = read_ports(&l, &e->n_results, CBP_OUTPUT);
-    if (!l.r.wrong && (count_of(l.p, CBP_INPUT) != e->n_inputs || count_of(l.p, CBP_OUTPUT) != e->n_results))
-        l.r.wrong = "an input or result has no name";
+    all_ports(&l);
     cbp_status status = verdict(&l.r, message);
     if (status == CBP_OK) status = cbp_program_check(l.p, &bytes, message);
     cbp_program_free(l.p);
@@ -178,7 +220,7 @@ static cbp_status at_batch(const cbp_saved *s, const cbp_saved_program *e, int64
                            size_t *bytes, char *message)
 {
     char why[CBP_MESSAGE];
-    loader l = {{s, e->at, s->n_words, NULL}, NULL, batch, data, NULL, NULL, 0};
+    loader l = {{s, e->at, s->n_words, NULL}, NULL, batch, data, NULL, NULL, 0, 0};
     read_program(&l);
     cbp_status status = verdict(&l.r, why);
     if (status == CBP_OK) status = cbp_program_check(l.p, bytes, why);
@@ -186,6 +228,20 @@ static cbp_status at_batch(const cbp_saved *s, const cbp_saved_program *e, int64
     *p = l.p;
     if (status != CBP_BAD_FILE) return status == CBP_OK ? CBP_OK : cbp_say(message, status, "%s", why);
     return cbp_say(message, CBP_OUT_OF_RANGE, "%s can't run at batch size %lld: %s", e->name, (long long)batch, why);
+}
+
+/* What loops run is built before the program that runs them. */
+static cbp_status build(cbp_program *p, char *message)
+{
+    cbp_status status = CBP_OK;
+    for (int32_t i = 0; i < 2 * p->n_loops && status == CBP_OK; i++) {
+        cbp_program *body = p->loops[i / 2]->program[i % 2];
+        if (body && cbp_body_detach(body) != CBP_OK) return cbp_say(message, CBP_NOMEM, "no memory");
+        if (body) status = build(body, message);
+    }
+    if (status != CBP_OK) return status;
+    if (cbp_program_build(p, 0) != CBP_OK) return cbp_say(message, CBP_NOMEM, "no memory");
+    return cbp_program_check_plan(p, message);
 }
 
 static cbp_status bind(const cbp_saved *s, const cbp_saved_program *e, int64_t batch, size_t most, cbp_program **p,
@@ -201,9 +257,7 @@ static cbp_status bind(const cbp_saved *s, const cbp_saved_program *e, int64_t b
                        (long long)batch, bytes, most);
     cbp_program_free(*p);
     status = at_batch(s, e, batch, 1, p, &bytes, message);
-    if (status != CBP_OK) return status;
-    if (cbp_program_build(*p, 0) != CBP_OK) return cbp_say(message, CBP_NOMEM, "no memory");
-    return cbp_program_check_plan(*p, message);
+    return status == CBP_OK ? build(*p, message) : status;
 }
 
 cbp_status cbp_saved_bind(const cbp_saved *s, const cbp_saved_program *e, int64_t batch, size_t most, cbp_program **p,

@@ -44,7 +44,7 @@ cdef class BodyRecorder(Recorder):
         self.outer = swap_recorder(self)
         if self.outer is not None:
             (<Recorder>self.outer).bodies.append(weakref.ref(self))
-            self.plain = (<Recorder>self.outer).plain
+            self.plain, self.saves = (<Recorder>self.outer).plain, (<Recorder>self.outer).saves
         n_recording += 1
 
     def __exit__(self, *exc):

@@ -261,6 +261,7 @@ cdef extern from "loop.h" nogil:
         int64_t at
     cbp_loop *cbp_loop_new(cbp_program *a, cbp_program *b, int32_t n_in, int32_t n_out, int32_t n_carry,
                            int32_t n_x) noexcept
+    cbp_loop *cbp_loop_hold(cbp_loop *l) noexcept
     void cbp_loop_drop(cbp_loop *l) noexcept
     cbp_status cbp_body_detach(cbp_program *p) noexcept
     cbp_loop_frame *cbp_loop_frame_new(const cbp_loop *l) noexcept

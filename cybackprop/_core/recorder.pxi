@@ -59,6 +59,7 @@ cdef class Recorder:
     cdef readonly dict loops             # address of a cbp_loop that was run -> its Loop
     cdef readonly list bodies            # weak references to the recorders of bodies
     cdef public bint plain               # bodies are built plain: what an audit compares with
+    cdef public bint saves               # for a file: bodies keep what they were recorded as
     cdef public bint derives             # a derivative was taken meanwhile
     cdef public dict before              # address of a state -> (it, its values, version) before; None: nobody asks
 

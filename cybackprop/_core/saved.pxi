@@ -18,14 +18,20 @@ cdef object row_name(const cbp_op *op):
 
 
 def recorded_values(Recorder r):
-    """[(place, dtype, shape as bytes, of, what)]; what: a constant's Tensor, a state's State, an input's source."""
+    """[(place, dtype, shape as bytes, of, what)]; what: a constant's Tensor, a state's State, an input's source.
+
+    Of a body constants that it made have one, all else is from outside, and must not be kept.
+    """
     cdef int32_t v
     cdef cbp_value *x
     found = []
+    own = (<BodyRecorder>r).own if isinstance(r, BodyRecorder) else None
     for v in range(r.p.n_values):
         x = &r.p.values[v]
         what = None
-        if x.place == CBP_CONST:
+        if own is not None and v not in own:
+            pass
+        elif x.place == CBP_CONST:
             what = wrap(cbp_array_hold(x.held))
         elif x.place == CBP_STATE and x.of < 0:
             what = state_of(x.held)
@@ -36,7 +42,7 @@ def recorded_values(Recorder r):
 
 
 def recorded_instructions(Recorder r):
-    """[(kind, row, flags, dtype, p, a, inputs, outputs, optional, text)] of all instructions.
+    """[(kind, row, flags, dtype, p, a, inputs, outputs, optional, text, Loop or None)] of all instructions.
 
     p, a, inputs, outputs: as bytes.  optional: bit k is set where the kernel leaves output k out when asked to.  text:
     what it is, and the line that ran it.
@@ -52,7 +58,8 @@ def recorded_instructions(Recorder r):
         found.append((cbp_op_infos[x.op.kind].name.decode() if cbp_savable(x.op.kind) else None, row_name(&x.op),
                       x.op.flags, x.op.dtype, (<char *>x.op.p)[:sizeof(x.op.p)], (<char *>x.op.a)[:sizeof(x.op.a)],
                       (<char *>cbp_in(r.p, x))[:x.n_in * sizeof(int32_t)],
-                      (<char *>cbp_out(r.p, x))[:x.n_out * sizeof(int32_t)], optional, describe(r.p, i, r.lines)))
+                      (<char *>cbp_out(r.p, x))[:x.n_out * sizeof(int32_t)], optional, describe(r.p, i, r.lines),
+                      None if x.op.loop == NULL else r.loops[<size_t>x.op.loop]))
     return found
 
 
@@ -86,6 +93,28 @@ cdef int raise_status(cbp_status status, const char *message) except -1:
         return 0
     kind = {CBP_NOMEM: MemoryError, CBP_BAD_FILE: ModelFileError}.get(status, ValueError)
     raise kind(message.decode(errors="replace"))
+
+
+cdef dict loops_of(cbp_program *p):
+    """{address: Loop} of what a program from a file runs: to be looked at, and to stop for signals."""
+    cdef int32_t i
+    cdef int k
+    cdef Loop made
+    cdef BodyProgram body
+    found = {}
+    for i in range(p.n_instrs):
+        if p.instrs[i].op.loop == NULL:
+            continue
+        made = Loop.__new__(Loop)
+        made.l = cbp_loop_hold(p.instrs[i].op.loop)
+        made.l.poll = poll_signals
+        made.name, made.bodies = cbp_op_infos[p.instrs[i].op.kind].name.decode(), []
+        for k in range(1 if made.l.program[1] == NULL else 2):
+            body = BodyProgram.__new__(BodyProgram)
+            body.loops = loops_of(made.l.program[k])
+            made.bodies.append(body)
+        found[<size_t>made.l] = made
+    return found
 
 
 @cython.final
@@ -158,7 +187,7 @@ cdef class SavedPrograms:
         e = &self.s.programs[k]
         raise_status(cbp_saved_bind(&self.s, e, batch, most, &made.p, message), message)
         made.lines, made.frames, made.effects, made.recorded, made.constants = [], [], [], [], []
-        made.loops = {}
+        made.loops = loops_of(made.p)
         made.others = [e.inputs[i].name.decode() for i in range(e.n_inputs)]
         made.inputs = <program_input *>calloc(e.n_inputs + 1, sizeof(program_input))
         made.output_values = <int32_t *>calloc(e.n_results + 1, sizeof(int32_t))

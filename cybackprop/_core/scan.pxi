@@ -9,11 +9,14 @@ cdef class BodyProgram:
     ----------
     fixed : list of Tensor
         The arrays from outside that it reads, the last of its inputs.
+    source : tuple or None
+        For a file: values and instructions as they were recorded, and the numbers of the results among them.
     """
     cdef cbp_program *p
     cdef readonly list ins               # values
     cdef list outs
     cdef readonly list lines, recorded, constants
+    cdef readonly tuple source
     cdef public list fixed
     cdef dict loops
 
@@ -71,6 +74,8 @@ def build_body(BodyRecorder r, list ins, list outs):
     made.recorded, made.constants = r.recorded(), r.constants(r.outside())
     made.lines, made.loops = r.lines, dict(r.loops)
     made.ins, made.outs, made.fixed = list(ins), [], []
+    if r.saves:
+        made.source = recorded_values(r), recorded_instructions(r), outs
     made.p = cbp_program_clone(r.p)
     if made.p == NULL:
         raise MemoryError
@@ -115,13 +120,14 @@ cdef class Loop:
     cdef cbp_loop *l
     cdef list frames                     # those that nobody uses
     cdef readonly str name
+    cdef readonly tuple facts            # ins, n_carry, n_x
     cdef int kind
     cdef readonly list bodies            # what the programs were made of
 
     def __init__(self, kind, BodyProgram first, BodyProgram second or None, list ins, int n_carry, int n_x):
         cdef BodyProgram body
         cdef int i, k
-        self.name, self.frames = kind, []
+        self.name, self.frames, self.facts = kind, [], (ins, n_carry, n_x)
         self.kind = {"scan": CBP_OP_scan, "while_loop": CBP_OP_while_loop, "cond": CBP_OP_cond}[kind]
         self.bodies = [first] if second is None else [first, second]
         self.l = cbp_loop_new(first.p, NULL if second is None else second.p, len(ins[0]), len(first.outs), n_carry, n_x)

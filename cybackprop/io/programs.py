@@ -144,9 +144,10 @@ class LoadedProgram:
         program = self._at(self._batch_of(tensors))
         made = run_loaded(program, tensors)
         if type(made) is int:
-            what = program.instructions()[made][0]
+            what, _, bound = program.instructions()[made][0].partition(" of ")
             raise TapeError(f"{self.name}: these data take another branch than the recorded one") if what == "guard" \
-                else ValueError(f"{self.name}: {what} refuses a label or index")
+                else ValueError(f"{self.name}: {what} refuses a label or index" + (
+                    ", or its condition still holds after max_steps" if bound and what == "while_loop" else ""))
         return made
 
     def explain(self, batch=None):

@@ -13,7 +13,8 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop.errors import TapeError
-from cybackprop.io.packing import CONST, DTYPES, INPUT_PLACE, OUTPUT, STATE, TEMP, Description, Instruction, Value
+from cybackprop.io.packing import (CONST, DEPTH, DTYPES, INPUT_PLACE, OUTPUT, STATE, TEMP, Description, Instruction,
+                                   Value)
 
 
 class Call(NamedTuple):
@@ -29,14 +30,28 @@ class Call(NamedTuple):
     outputs: tuple
     optional: int                        # bits of the outputs that it leaves out when asked to
     text: str
+    loop: tuple = (0, 0, ())             # carries, slices, the Recordings that it runs
 
     @classmethod
-    def of(cls, kind, row, flags, dtype, p, attributes, inputs, outputs, optional, text):
-        """Of an instruction of the engine."""
+    def of(cls, kind, row, flags, dtype, p, attributes, inputs, outputs, optional, text, loop, depth):
+        """Of an instruction of the engine, in that many loops."""
         if kind is None:
             raise TapeError(f"save: {text} is an operation that no file can hold yet")
+        runs = cls.loop_of(loop, text, depth + 1) if loop is not None else (0, 0, ())
         return cls(kind, row, flags, dtype, _numbers("q", p), _numbers("q", attributes), _numbers("i", inputs),
-                   _numbers("i", outputs), optional, text)
+                   _numbers("i", outputs), optional, text, runs)
+
+    @staticmethod
+    def loop_of(loop, text, depth):
+        """What a Loop of the engine runs."""
+        if depth > DEPTH:
+            raise TapeError(f"save: {text} lies in {DEPTH} loops, and a file holds no more than that, itself counted; do "
+                            "without one of them")
+        if any(body.source is None for body in loop.bodies):
+            raise TapeError(f"save: {text} belongs to a loop that ran before the function was called; run it inside")
+        ins, carries, slices = loop.facts
+        return carries, slices, tuple(Recording.of_body(*body.source, given, text, depth)
+                                      for body, given in zip(loop.bodies, ins, strict=True))
 
 
 def _numbers(code, data):
@@ -76,16 +91,35 @@ class Recording:
         """
         after = {key: engine.recorded_value(recorder, g) for key, (_, g) in gradients.items() if g is not None}
         found = [(name, engine.recorded_value(recorder, t)) for name, t in results]
-        values = [[place, dtype, _numbers("n", shape), of, what]
-                  for place, dtype, shape, of, what in engine.recorded_values(recorder)]
-        self = cls(batch, values, [Call.of(*x) for x in engine.recorded_instructions(recorder)], [], [])
+        self = cls._taken(batch, engine.recorded_values(recorder), engine.recorded_instructions(recorder), 0)
         left = self._name_places(input_name)
         for key, v in after.items():
             self._leave(key, v, left.get(key))
         self.results = [(name, self._copy(v, OUTPUT, -1)) for name, v in found]
-        self._drop_dead()
+        self._drop_dead({STATE, OUTPUT})
         self._renumber()
         return self
+
+    @classmethod
+    def of_body(cls, values, instructions, results, inputs, text, depth):
+        """What a loop runs, from what the engine has of it; text: of the loop.
+
+        What it reads from outside are inputs, States as well, which are the body's to write.
+        """
+        self = cls._taken(0, values, instructions, depth)
+        for v in inputs:
+            if v >= 0 and self.values[v][0] == CONST:
+                self.values[v][0] = INPUT_PLACE
+        self.inputs = [(text, v) for v in inputs]
+        self.results = [(text, self._copy(v, OUTPUT, -1)) for v in results]
+        self._drop_dead({OUTPUT})
+        self._renumber()
+        return self
+
+    @classmethod
+    def _taken(cls, batch, values, instructions, depth):
+        values = [[place, dtype, _numbers("n", shape), of, what] for place, dtype, shape, of, what in values]
+        return cls(batch, values, [Call.of(*x, depth) for x in instructions], [], [])
 
     def _name_places(self, input_name):
         """Keys for states, names for inputs; a gradient that was there before is a state: {key: value}."""
@@ -115,12 +149,13 @@ class Recording:
         self.calls.append(Call("copy", None, 0, 0, (0, 0), (), (v,), (made,), 0, "the run's end"))
         return made
 
-    def _drop_dead(self):
-        """As cbp_drop_dead does: what neither writes a state, nor refuses a branch, nor makes what is needed goes."""
+    def _drop_dead(self, effects):
+        """As cbp_drop_dead does: what neither writes these places, nor refuses, nor makes what is needed goes."""
         needed, kept = set(), []
         for x in reversed(self.calls):
             places = [self.values[o][0] if o >= 0 else None for o in x.outputs]
-            if x.kind != "guard" and not {STATE, OUTPUT} & set(places) and not needed & set(x.outputs):
+            refuses = x.kind == "guard" or (x.kind == "while_loop" and x.flags)
+            if not refuses and not effects & set(places) and not needed & set(x.outputs):
                 continue
             drop = [x.optional >> k & 1 and o not in needed and places[k] == TEMP for k, o in enumerate(x.outputs)]
             kept.append(x._replace(outputs=tuple(-1 if d else o for o, d in zip(x.outputs, drop, strict=True))))
@@ -215,21 +250,30 @@ def describe(name, recordings, array_name, constant):
     constant : callable
         An ndarray -> its name in the file.
     """
-    first = recordings[0]
     fit = Fit(f"save: {name}", [r.batch for r in recordings])
     _same_course(fit, recordings)
+    return _described(name, recordings, fit, array_name, constant)
+
+
+def _described(name, recordings, fit, array_name, constant):
+    first = recordings[0]
     where = _first_uses(first)
     values = []
     for v, (place, dtype, _, of, what) in enumerate(first.values):
         value = Value(place, dtype, fit.numbers([r.values[v][2] for r in recordings], where[v]), of)
-        if place == STATE and of < 0:
+        if place == STATE and of < 0 and what is not None:
             value.array = array_name(what)
         elif place == CONST:
             _constant(value, [r.values[v][4].numpy() for r in recordings], fit, where[v], constant)
         values.append(value)
-    instructions = [Instruction(x.kind, x.row, x.flags, x.dtype, x.p,
-                                fit.numbers([r.calls[k].attributes for r in recordings], x.text), x.inputs, x.outputs)
-                    for k, x in enumerate(first.calls)]
+    instructions = []
+    for k, x in enumerate(first.calls):
+        numbers = fit.numbers([r.calls[k].attributes for r in recordings], x.text)
+        carries, slices, bodies = x.loop
+        runs = [_described("", [r.calls[k].loop[2][i] for r in recordings], fit, array_name, constant)
+                for i in range(len(bodies))]
+        instructions.append(Instruction(x.kind, x.row, x.flags, x.dtype, x.p, numbers, x.inputs, x.outputs,
+                                        (carries, slices, runs) if runs else None))
     return Description(name, first.batch if len(recordings) > 1 else 0, values, instructions, first.inputs,
                        first.results)
 
@@ -245,22 +289,26 @@ def _first_uses(recording):
 
 def _same_course(fit, recordings):
     """All that is no length, attribute or constant must agree."""
-    first, course = recordings[0], "; batch=() saves it for one size"
     for other in recordings[1:]:
-        at = f"at batch size {other.batch}"
-        for x, y in zip(first.calls, other.calls, strict=False):
-            if x[:5] != y[:5] or x[6:8] != y[6:8]:
-                raise TapeError(f"{fit.what} runs {y.text} {at} in the place of {x.text} at {first.batch}, or with "
-                                f"other numbers; its course must not follow the batch size{course}")
-        if len(first.calls) != len(other.calls):
-            raise TapeError(f"{fit.what} runs {len(other.calls)} operations {at}, {len(first.calls)} at {first.batch}"
-                            f"{course}")
-        for v, w in zip(first.values, other.values, strict=True):
-            alike = v[0] == w[0] and v[1] == w[1] and len(v[2]) == len(w[2]) and v[3] == w[3]
-            if not alike or (v[0] == STATE and v[4] != w[4]):
-                raise TapeError(f"{fit.what} reads or writes other states {at} than at {first.batch}{course}")
-        if first.inputs != other.inputs or first.results != other.results:
-            raise TapeError(f"{fit.what} has other inputs or results {at} than at {first.batch}{course}")
+        _same_as(recordings[0], other, fit.what, f"at batch size {other.batch}", recordings[0].batch)
+
+
+def _same_as(first, other, what, at, batch):
+    course = "; batch=() saves it for one size"
+    for x, y in zip(first.calls, other.calls, strict=False):
+        if x[:5] != y[:5] or x[6:8] != y[6:8] or x.loop[:2] != y.loop[:2]:
+            raise TapeError(f"{what} runs {y.text} {at} in the place of {x.text} at {batch}, or with other numbers; its "
+                            f"course must not follow the batch size{course}")
+        for body, twin in zip(x.loop[2], y.loop[2], strict=True):
+            _same_as(body, twin, what, at, batch)
+    if len(first.calls) != len(other.calls):
+        raise TapeError(f"{what} runs {len(other.calls)} operations {at}, {len(first.calls)} at {batch}{course}")
+    for v, w in zip(first.values, other.values, strict=True):
+        alike = v[0] == w[0] and v[1] == w[1] and len(v[2]) == len(w[2]) and v[3] == w[3]
+        if not alike or (v[0] == STATE and v[4] != w[4]):
+            raise TapeError(f"{what} reads or writes other states {at} than at {batch}{course}")
+    if first.inputs != other.inputs or first.results != other.results:
+        raise TapeError(f"{what} has other inputs or results {at} than at {batch}{course}")
 
 
 def _constant(value, arrays, fit, text, constant):

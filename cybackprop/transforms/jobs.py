@@ -95,7 +95,7 @@ class Job:
             leaves = [x if turn == 0 or k not in self.along else _rows(x, size) for k, x in enumerate(self.leaves)]
             args, kwargs = pack(self.spec, leaves)
             recorder = Recorder()
-            recorder.before = {}
+            recorder.before, recorder.saves = {}, True
             with contextlib.ExitStack() as undo:
                 undo.callback(_put_back, recorder)
                 run = self._run(size, leaves, args, kwargs, recorder)
