@@ -50,7 +50,7 @@ cdef tuple buffer_shape(const Py_buffer *v):
 
 
 cdef Py_buffer *take_sized_buffer(held_buffers *all, str op, str name, x, Py_ssize_t rows, Py_ssize_t columns,
-                           bint write=False) except NULL:
+                                  bint write=False) except NULL:
     """The buffer of an array of shape (rows, columns); (columns,) where rows is negative."""
     cdef Py_buffer *v = take_buffer(all, op, name, x, 1 if rows < 0 else 2, write)
     if v.shape[v.ndim - 1] != columns or (rows >= 0 and v.shape[0] != rows):
@@ -82,7 +82,7 @@ cdef inline Tensor room_of(size_t nbytes):
 
 # name: (place, whether the slope reads the input, defaults of the parameters)
 cdef dict activation_facts = {row.name: (row.place, row.facts["keeps"] == "X", tuple([d for _, d in row.parameters]))
-                         for row in unary_rows.values()}
+                              for row in unary_rows.values()}
 
 
 cdef tuple facts_of_activation(str name, parameters, double *p):
