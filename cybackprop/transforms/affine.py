@@ -45,8 +45,7 @@ class Call(NamedTuple):
     def loop_of(loop, text, depth):
         """What a Loop of the engine runs."""
         if depth > DEPTH:
-            raise TapeError(f"save: {text} lies in {DEPTH} loops, and a file holds no more than that, itself counted; do "
-                            "without one of them")
+            raise TapeError(f"save: {text} is a loop in {DEPTH} others, a file holds {DEPTH} in each other; unroll one")
         if any(body.source is None for body in loop.bodies):
             raise TapeError(f"save: {text} belongs to a loop that ran before the function was called; run it inside")
         ins, carries, slices = loop.facts

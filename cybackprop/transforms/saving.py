@@ -34,7 +34,8 @@ def save_programs(path, *, batch=None, **programs) -> None:
     Inputs are called ``batch/`` and the parameter's name, states by where the function finds them
     (``model/layers/0/weight``, ``opt/exp_avg/model/layers/0/weight``, ``opt/lr``), results ``result``, ``result/0`` or
     by the keys of a dict.  All that is no array is as it was when the file was made.  Gradients are not kept, unless a
-    program reads those that a run before it left.  `src/module.h` runs such files from C.
+    program reads those that a run before it left.  Loops are saved with what they run, up to 16 in each other.
+    `src/module.h` runs such files from C.
 
     Examples
     --------
