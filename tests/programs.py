@@ -242,7 +242,33 @@ KINDS = (3 * [unary] + 3 * [binary] + [number, select, mask] + 3 * [layer] + [pr
     along, entropy, pieces, rows, joined, turned, flat, holes, noise, read, forget, detached] + 2 * [assign, backward])
 
 
+def loop(m):
+    """A scan whose body has rows, a layer, noise, a State and a branch."""
+    name, k, steps = m.pick.choice(UNARY), m.pick.randrange(3), m.pick.choice((0, 1, 4))
+    noisy, writes, back = (m.pick.random() < 0.5 for _ in range(3))
+
+    def run(v, w):
+        shift = cb.mean(v[1]) * 1
+
+        def body(c, _):
+            c = cb.tanh(getattr(cb, name)(c * 0.5) + shift)
+            if c.ndim and c.shape[-1] == 4:
+                c = cb.dense(cb.dense(c, w.params[0], w.params[1], activation="tanh"), w.params[2])
+            if noisy:
+                c = c + w.noise.uniform(c.shape, dtype=c.dtype)
+            if writes:
+                w.states[k].assign(w.states[k] * 0.5 + cb.mean(c))
+            c = cb.cond(cb.sum(c) > shift, lambda c: c * shift, lambda c: cb.sin(c), c)
+            return c, cb.sum(c)
+
+        c, ys = cb.scan(body, v[0] * 1, length=steps, reverse=back)
+        return c + cb.sum(ys)
+
+    m.add(f"scan of {name} {k} {steps} {noisy} {writes} {back}", (m.some(lambda t: t.size), m.some(lambda t: t.size)), run)
+
+
 BRANCHES = [*KINDS, branch]
+LOOPS = [*KINDS, *8 * [loop]]
 PURE = [kind for kind in KINDS if kind not in (assign, read, backward, forget)]
 
 

@@ -6,9 +6,9 @@
     python tools/ctest.py lib        build/libcybackprop.a alone: docs/embedding.md
     python tools/ctest.py fuzz FILE BATCH ROUNDS         a file of programs, damaged in many ways, under sanitizers
 
-tests/c/kernels.c tests the kernels, tests/c/program.c runs a saved training step (tests/c/step.safetensors, written by
-tools/step_file.py).  Flags and lists of sources are setup.py's.  Objects are kept in build/ctest and made again when
-what they were made of is newer.
+tests/c/kernels.c tests the kernels, tests/c/program.c runs saved training steps (tests/c/step.safetensors and
+tests/c/loops.safetensors, written by tools/step_file.py).  Flags and lists of sources are setup.py's.  Objects are kept
+in build/ctest and made again when what they were made of is newer.
 """
 
 import contextlib
@@ -42,10 +42,10 @@ def hashes():
     return dict(line.split() for line in (ROOT / "cybackprop/selftest.txt").read_text().splitlines())
 
 
-def steps():
-    """Arguments of `program hash` for the committed file, and the hashes it must give."""
-    found = dict(line.split() for line in (ROOT / "tests/c/step.txt").read_text().splitlines())
-    return [str(ROOT / "tests/c/step.safetensors"), "train", "37", "5"], found
+def steps(name):
+    """Arguments of `program hash` for a committed file, and the hashes it must give."""
+    found = dict(line.split() for line in (ROOT / f"tests/c/{name}.txt").read_text().splitlines())
+    return [str(ROOT / f"tests/c/{name}.safetensors"), "train", "37", "5"], found
 
 
 def commands(compiler, targets, macros, folder, programs):
@@ -99,9 +99,10 @@ def build(machine, compiler, targets, macros, programs=("kernels", "program")):
 def run_all(programs, runner, kinds):
     """Run both programs; kinds: the names of the hashes with FMA and without."""
     kernels, program = programs
-    arguments, wanted = steps()
     failed = subprocess.run([*runner, kernels, *(hashes()[k] for k in kinds)]).returncode
-    return failed | subprocess.run([*runner, program, "hash", *arguments, *(wanted[k] for k in kinds)]).returncode
+    for arguments, wanted in (steps("step"), steps("loops")):
+        failed |= subprocess.run([*runner, program, "hash", *arguments, *(wanted[k] for k in kinds)]).returncode
+    return failed
 
 
 def build_native(programs=("kernels", "program")):

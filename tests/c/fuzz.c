@@ -8,18 +8,33 @@
  * or run.  Status 0 unless a sanitizer stops it, or a damaged file passes for whole.
  */
 #include "bound.h"
+#include "loop.h"
 #include "rng.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 1 << 20 };               /* bytes a program may take: zeros that a file asks for are no harm */
+enum {
+    MOST = 1 << 20,                    /* bytes a program may take: zeros that a file asks for are no harm */
+    PATIENCE = 200                     /* how often a run's loops may ask whether to go on: nor are steps */
+};
 static char message[CBP_MESSAGE];
 static unsigned char *whole, *file;
 static size_t size;
 static int64_t batch;
 static long tried, loaded, ran, passed;    /* files; of those, loaded, for whole; runs */
+
+static int asked;
+static int weary(void) { return ++asked > PATIENCE; }
+
+static void limit(const cbp_program *p)
+{
+    for (int32_t i = 0; i < 2 * p->n_loops; i++) {
+        p->loops[i / 2]->poll = weary;
+        if (p->loops[i / 2]->program[i % 2]) limit(p->loops[i / 2]->program[i % 2]);
+    }
+}
 
 static void run_all(cbp_module *m, int64_t at)
 {
@@ -32,7 +47,8 @@ static void run_all(cbp_module *m, int64_t at)
             fits &= cbp_bound_input(b, k).bytes <= sizeof zeros;
             cbp_bound_read(b, cbp_bound_input(b, k).name, zeros);
         }
-        for (int turn = 0; turn < 2 && fits; turn++) ran += cbp_bound_run(b, message) == CBP_OK;
+        limit(b->p);
+        for (int turn = 0; turn < 2 && fits; turn++) asked = 0, ran += cbp_bound_run(b, message) == CBP_OK;
         cbp_bound_close(b);
     }
 }

@@ -78,9 +78,10 @@ def test_other_files(small, tmp_path):
     with pytest.raises(cb.ModelFileError, match="holds no program"):
         cb.load_program(tmp_path / "weights")
     tensors, metadata = load_tensors(small)
-    tensors["program"][1] = 2
+    assert tensors["program"][1] == 1    # nothing in it that the first readers do not know
+    tensors["program"][1] = 3
     save_tensors(tmp_path / "later", tensors, metadata)
-    with pytest.raises(cb.ModelFileError, match="of version 2, this cybackprop reads 1"):
+    with pytest.raises(cb.ModelFileError, match="of version 3, this cybackprop reads 2"):
         cb.load_program(tmp_path / "later")
     with pytest.raises(FileNotFoundError):
         cb.load_program(tmp_path / "none")
@@ -211,6 +212,24 @@ def test_threads_take_turns(small):
     assert file.states["calls"].item() == 150 and file.states["calls"].version == 150
 
 
+def test_memory_of_loops_is_counted(tmp_path):
+    """Of what runs in a loop in a loop too: the product that is there for one step."""
+    def f(x):
+        def body(c, _):
+            return c + cb.scan(lambda c, _: (c + cb.sum(x @ cb.transpose(x)), None), c, length=2)[0], None
+
+        return cb.scan(body, cb.tensor(0.0), length=2)[0]
+
+    cb.save_programs(tmp_path / "f", f=(f, cb.ones((4, 3))))
+    assert load_tensors(tmp_path / "f")[0]["program"][1] == 2
+    module = SavedPrograms((tmp_path / "f").read_bytes())
+    module.bind(0, 100, 100 * 100 * 4 + 10_000)
+    with pytest.raises(MemoryError, match="bytes, 40000 are allowed"):
+        module.bind(0, 100, 40_000)
+    with pytest.raises(ValueError, match="can't run at batch size"):
+        module.bind(0, 1 << 40)
+
+
 def test_memory_is_taken_when_a_program_is_bound(small):
     module = SavedPrograms(small.read_bytes())
     module.bind(0, 8, 1 << 20)
@@ -224,11 +243,12 @@ def test_memory_is_taken_when_a_program_is_bound(small):
         module.bind(1, 1)
 
 
-def test_the_committed_file_can_be_read():
-    """It was written by the first version of the format; make ctest runs it."""
+@pytest.mark.parametrize("name, version, programs", [("step", 1, ["train", "predict"]), ("loops", 2, ["train"])])
+def test_the_committed_files_can_be_read(name, version, programs):
+    """They were written by the versions of the format, 1 and 2; make ctest runs them."""
     from pathlib import Path
 
-    file = ProgramFile((Path(__file__).resolve().parent.parent / "c/step.safetensors").read_bytes())
-    assert list(file.programs) == ["train", "predict"]
+    file = ProgramFile((Path(__file__).resolve().parent.parent / f"c/{name}.safetensors").read_bytes())
+    assert list(file.programs) == programs and file._saved.contents().count(b'"cybackprop.programs":"%d"' % version) == 1
     losses = [file["train"](x=np.eye(6, 5), y=np.arange(6) % 3)["loss"].item() for _ in range(30)]
     assert losses[-1] < losses[0]

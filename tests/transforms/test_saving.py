@@ -1,6 +1,7 @@
 """Saved programs: at any batch size the bits of the function that was saved, and nothing changed by saving it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from samples import same_values
 
 import cybackprop as cb
 from cybackprop import nn, optim
+from cybackprop.io import load_tensors, packing, save_tensors
+from cybackprop.transforms import affine, jobs
 
 ROWS = np.random.default_rng(5).standard_normal((200, 6)).astype(np.float32)
 LABELS = np.random.default_rng(6).integers(0, 3, 200)
@@ -88,6 +91,22 @@ class Normalised(nn.Module):
         return self.last((h - middle) * self.scale)
 
 
+class Recurrent(nn.Module):
+    """A network that reads a row number by number; its body draws noise and writes a running mean."""
+
+    def __init__(self):
+        self.cell, self.last = nn.Dense(6, 5, activation="tanh", rng=0), nn.Dense(5, 3, rng=1)
+        self.drop, self.mean = nn.Dropout(0.3, rng=2), cb.State(np.zeros(5, "float32"))
+
+    def forward(self, x):
+        def body(h, row):
+            h = self.cell(cb.concatenate([self.drop(h), row.reshape(-1, 1)], axis=1))
+            self.mean.assign(self.mean * 0.9 + cb.mean(h.detach(), axis=0) * 0.1)
+            return h, None
+
+        return self.last(cb.scan(body, cb.zeros((len(x), 5)), cb.transpose(cb.tensor(x)))[0])
+
+
 LOSSES = {
     "class weights": lambda z, y: nn.cross_entropy(z, y, weight=[0.2, 1.0, 3.0]),
     "label smoothing": lambda z, y: nn.cross_entropy(z, y, weight=[0.2, 1.0, 3.0], label_smoothing=0.1),
@@ -97,9 +116,9 @@ LOSSES = {
 }
 
 
-def training_with(rule, loss):
+def training_with(rule, loss, network=Normalised):
     """A step, and its model."""
-    model = Normalised()
+    model = network()
     opt = rule(model.parameters(), lr=0.05)
 
     def step(x, y):
@@ -112,10 +131,11 @@ def training_with(rule, loss):
     return step, model
 
 
-@pytest.mark.parametrize("rule, loss", [*((rule, "class weights") for rule in optim.OPTIMIZERS),
-                                        *(("adam", loss) for loss in LOSSES)])
-def test_kinds_of_steps(tmp_path, rule, loss):
-    (mine, _), (twin, model) = (training_with(optim.OPTIMIZERS[rule], LOSSES[loss]) for _ in range(2))
+@pytest.mark.parametrize("rule, loss, network", [*((rule, "class weights", Normalised) for rule in optim.OPTIMIZERS),
+                                                 *(("adam", loss, Normalised) for loss in LOSSES),
+                                                 ("sgd", "sum", Recurrent), ("adam", "class weights", Recurrent)])
+def test_kinds_of_steps(tmp_path, rule, loss, network):
+    (mine, _), (twin, model) = (training_with(optim.OPTIMIZERS[rule], LOSSES[loss], network) for _ in range(2))
     file = save(tmp_path, mine, ROWS[:32], LABELS[:32])
     for n in (1, 3, 17, 200, 3):
         assert same_values(file(ROWS[:n], LABELS[:n]), twin(ROWS[:n], LABELS[:n])), n
@@ -209,10 +229,11 @@ def compare(tmp_path, seed, dtype, steps, results, at, batch):
     return file
 
 
-def test_random_functions(tmp_path):
+@pytest.mark.parametrize("kinds", ["KINDS", "LOOPS"])
+def test_random_functions(tmp_path, kinds):
     followed = 0
     for seed in range(SEEDS):
-        dtype, batch, steps, results = programs.make(seed)
+        dtype, batch, steps, results = programs.make(seed, getattr(programs, kinds))
         try:
             compare(tmp_path, seed, dtype, steps, results, [batch] * 3, ())
         except cb.TapeError as error:
@@ -250,6 +271,223 @@ def test_numbers_that_follow_the_batch_size(tmp_path, case):
     file = save(tmp_path, lambda x: f(cb.tensor(x)), ROWS[:5])
     for n in (2, 3, 5, 12, 200):
         assert np.array(file(x=ROWS[:n])).tobytes() == np.array(f(cb.tensor(ROWS[:n]))).tobytes(), n
+
+
+# ---- loops
+
+WEIGHT = cb.Parameter(np.random.default_rng(7).standard_normal((6, 6)).astype("float32") * 0.3)
+NOISE, COUNT = cb.Generator(3), cb.State(0.0)
+
+
+def noisy(x):
+    def body(h, _):
+        COUNT.assign(COUNT + 1)
+        return cb.tanh(h @ WEIGHT) + NOISE.normal(h.shape), COUNT * 1
+
+    h, counts = cb.scan(body, x, length=4)
+    return cb.sum(h) + cb.sum(counts)
+
+
+def runge_kutta(x):
+    def step(y, _):
+        k = cb.tanh((y + 0.05 * cb.tanh(y @ WEIGHT)) @ WEIGHT)
+        return y + 0.1 * k, None
+
+    return cb.scan(step, x, length=10)[0]
+
+
+def nested(x):
+    def body(c, row):
+        last, steps = cb.scan(lambda h, k: (cb.tanh(h * k + row), h), c, cb.tensor([0.5, 0.25, 2.0]))
+        return last, cb.cond(cb.sum(last) > 0, lambda v: v, lambda v: -v, steps)
+
+    last, ys = cb.scan(body, cb.zeros(6), x)
+    return cb.sum(last) + cb.sum(ys)
+
+
+def newton(most):
+    return lambda x: cb.while_loop(lambda y: cb.max(cb.abs(y * y - x * x - 1)) > 1e-3,
+                                   lambda y: (y + (x * x + 1) / y) / 2, x * x + 1, max_steps=most)
+
+
+def looked_up(x):
+    table = cb.tensor(np.arange(24.0).reshape(4, 6), "float32")
+    return cb.scan(lambda c, row: (c + cb.take(table * c, cb.argmax(row[:4], axis=0)), len(x) * row), cb.ones(6), x)[1]
+
+
+LOOPS = {
+    "states and noise": noisy,
+    "an equation": runge_kutta,
+    "inside each other": nested,
+    "as many steps as rows": lambda x: cb.scan(lambda c, row: (c + row, c * row / len(x)), x[0] * 0, x, reverse=True)[1],
+    "bounded": newton(12),
+    "a branch": lambda x: cb.cond(cb.sum(x) > 0, lambda x: cb.tanh(x @ WEIGHT), lambda x: x * 2 - cb.ones(6), x),
+    "checkpoints": lambda x: cb.scan(lambda c, _: (cb.tanh(c @ WEIGHT), c), x, length=20, checkpoint=True)[0],
+    "indices": looked_up,
+}
+ORDERS = {
+    0: lambda f: f,
+    1: lambda f: cb.grad(lambda x: cb.sum(f(x) ** 2)),
+    2: lambda f: cb.grad(lambda x: cb.sum(cb.grad(lambda x: cb.sum(f(x) ** 2))(x) ** 2)),
+}
+
+
+def both(tmp_path, f):
+    """The function, loaded and compiled, each beginning with the same states."""
+    def plain(x):
+        return f(cb.tensor(x))
+
+    file, compiled, now = save(tmp_path, plain, ROWS[:5]), cb.compile(plain), NOISE.cell.numpy().copy()
+    for n in (5, 1, 7, 64):
+        COUNT.assign(0.0), NOISE.cell.assign(now)
+        for name, start in (("COUNT", 0.0), ("NOISE", now)):
+            if name in file.states:
+                file.states[name].assign(start)
+        assert same_values(file(x=ROWS[:n]), compiled(ROWS[:n])), n
+        assert "COUNT" not in file.states or file.states["COUNT"].item() == COUNT.item()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("case", LOOPS)
+def test_loops(tmp_path, case, order):
+    both(tmp_path, ORDERS[order](LOOPS[case]))
+
+
+def test_a_loop_of_unknown_length(tmp_path):
+    both(tmp_path, newton(None))
+
+
+def in_loops(n, x):
+    return cb.tanh(x) if n == 0 else cb.scan(lambda c, _: (in_loops(n - 1, c), None), x, length=1)[0]
+
+
+def test_loops_in_loops_in_loops(tmp_path, monkeypatch):
+    both(tmp_path, lambda x: in_loops(16, x))
+    with pytest.raises(cb.TapeError, match=r"scan at .*test_saving.py:\d+ is a loop in 16 others"):
+        save(tmp_path, lambda x: in_loops(17, cb.tensor(x)), ROWS[:4])
+    monkeypatch.setattr(affine, "DEPTH", 17)
+    with pytest.raises(cb.ModelFileError, match="nested too deep"):
+        save(tmp_path, lambda x: in_loops(17, cb.tensor(x)), ROWS[:4])
+
+
+def test_a_loop_from_outside_is_refused(tmp_path):
+    sweep = cb.vjp(lambda a: cb.scan(lambda c, _: (c * a, None), cb.ones(6), length=3)[0], cb.ones(6))[1]
+    with pytest.raises(cb.TapeError, match=r"scan at .*test_saving.py:\d+ belongs to a loop that ran before .* run it"):
+        save(tmp_path, lambda x: sweep(cb.tensor(x)), ROWS[0], batch=())
+
+
+@pytest.mark.parametrize("slope", [False, True])
+def test_a_loop_that_takes_too_long_is_refused(tmp_path, slope):
+    """Also where it is a scan because a gradient is wanted."""
+    total = cb.State(0.0)
+
+    def f(x):
+        total.assign(total + 1)
+        x = cb.sum(cb.tensor(x))
+
+        def steps(step):
+            return cb.while_loop(lambda c: c < x, lambda c: c + step, cb.tensor(0.0), max_steps=4)
+
+        return cb.grad(steps)(cb.tensor(1.0)) if slope else steps(1.0)
+
+    file = save(tmp_path, f, np.zeros(4, "float32"))
+    assert file(x=[1.5, 2]).item() == 4 and file.states["total"].item() == 1
+    with pytest.raises(ValueError, match="while_loop refuses .* still holds after max_steps"):
+        file(x=[5, 2])
+    assert file.states["total"].item() == 1
+
+
+def one_loop(kind, x):
+    if kind == "while_loop":
+        return cb.while_loop(lambda c: c < 9, lambda c: c + x * x + 1, cb.tensor(1.0))
+    if kind == "cond":
+        return cb.cond(x > 0, lambda x: x + 1, lambda x: x * 2, x)
+    return cb.scan(lambda c, _: (c + x, COUNT.assign(COUNT + c)), cb.tensor(1.0), length=2)[0]
+
+
+def given(k, value):
+    return lambda loop: (*loop[:k], value, *loop[k + 1:])
+
+
+FORGED = {                               # what somebody makes of a loop: (kind, its loop -> another), the reader's answer
+    "a condition that is no bool": ("while_loop", lambda l: given(2, [l[2][0], l[2][0]])(l), "do not fit"),
+    "a while_loop of slices": ("while_loop", given(1, 1), "other numbers of inputs"),
+    "a while_loop without carries": ("while_loop", given(0, 0), "other numbers of inputs"),
+    "a cond with carries": ("cond", given(0, 1), "ends too early|not there|other numbers"),
+    "more carries than results": ("scan", given(0, 3), "other numbers of inputs"),
+    "more carries than inputs": ("scan", given(0, 4), "more carries than inputs"),
+    "slices that are none": ("scan", given(1, 1), "do not fit"),
+    "one result twice": ("scan", lambda l: again(l, "results"), "is something else"),
+    "one input twice": ("scan", lambda l: again(l, "inputs"), "is something else"),
+    "a state of the file": ("scan", lambda l: owned(l), "has the array of another"),
+}
+
+
+def again(loop, ports):
+    (name, value), (other, _), *more = getattr(loop[2][0], ports)
+    setattr(loop[2][0], ports, [(name, value), (other, value), *more])
+    return loop
+
+
+def owned(loop):
+    for v in loop[2][0].values:
+        v.array = "COUNT" if v.place == packing.STATE and v.of < 0 else v.array
+    return loop
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_loops_that_no_recorder_writes(tmp_path, monkeypatch, case):
+    kind, change, message = FORGED[case]
+
+    def forge(descriptions, states, constants):
+        states.setdefault("COUNT", np.zeros((), "float32"))
+        for i in descriptions[0].instructions:
+            i.loop = i.loop and change(i.loop)
+        return packing.pack_programs(descriptions, states, constants)
+
+    monkeypatch.setattr(jobs, "pack_programs", forge)
+    with pytest.raises(cb.ModelFileError, match=message):
+        save(tmp_path, lambda x: one_loop(kind, cb.sum(cb.tensor(x))), ROWS[:4])
+
+
+def test_an_interrupt_ends_a_loop(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    def f(x):
+        def body(c, _):
+            return cb.scan(lambda c, _: (cb.sin(c) + cb.sum(x), None), c, length=10_000)[0], None
+
+        return cb.scan(body, cb.tensor(1.0), length=10)[0]
+
+    cb.save_programs(tmp_path / "f", f=(f, cb.ones(4)))
+    tensors, metadata = load_tensors(tmp_path / "f")
+    words = tensors["program"]           # a file of more steps than saving would want to run
+    words[words == 10] = 1 << 40
+    save_tensors(tmp_path / "f", tensors, metadata)
+    file, before = cb.load_program(tmp_path / "f"), signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(Stop):
+            file(x=ROWS[0])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_explain_shows_what_loops_run(tmp_path, capsys):
+    cb.save_programs(tmp_path / "f", f=(ORDERS[1](nested), cb.ones((4, 6))))
+    compiled = cb.compile(ORDERS[1](nested))
+    compiled(cb.ones((4, 6)))
+    capsys.readouterr()
+    cb.load_program(tmp_path / "f").programs["f"].explain(4)
+    mine = capsys.readouterr().out
+    compiled.explain()
+    bodies = [[line.split()[0] for line in text.splitlines() if line.startswith("      ")]
+              for text in (mine, capsys.readouterr().out)]
+    assert "if true:" in mine and "carry 6, slice 1, outside 6" in mine and bodies[0] == bodies[1]
 
 
 # ---- several programs, gradients, guards
@@ -392,6 +630,14 @@ REFUSED = {
                         "pass it as an argument"),
     "what NumPy found": (lambda x: cb.tensor(x) * float(np.exp(len(x))), "pass it as an argument"),
     "one size only": (lambda x: cb.tensor(x).reshape(5, 6), "fails at batch size 6"),
+    "a quadratic number of steps": (lambda x: cb.scan(lambda c, _: (c + 1, None), cb.tensor(x), length=len(x) ** 2)[0],
+                                    r"a number in scan at .*test_saving.py:\d+ follows the batch size by more"),
+    "another number in a body": (lambda x: cb.scan(lambda c, _: (c * 2.0 ** len(x), None), cb.tensor(x), length=2)[0],
+                                 r"mul at .*test_saving.py:\d+ reads a constant"),
+    "another body": (lambda x: cb.scan(lambda c, _: (c + 1 if len(x) < 9 else c - 1, None), cb.tensor(x), length=2)[0],
+                     r"runs sub at .* in the place of add at .*test_saving.py:\d+ at 5"),
+    "checkpoints of the rows": (lambda x: cb.value_and_grad(lambda x: cb.sum(cb.scan(
+        lambda c, r: (cb.tanh(c * r), None), cb.ones(6), x, checkpoint=True)[0]))(cb.tensor(x))[1], "batch size"),
 }
 
 
@@ -431,6 +677,4 @@ def test_errors(tmp_path):
     with pytest.raises(cb.TapeError, match="part of another one"):
         file = save(tmp_path, lambda x: cb.tensor(x) * 1, ROWS[:4])
         cb.compile(lambda x: file(x))(cb.tensor(ROWS[:4]))
-    with pytest.raises(cb.TapeError, match=r"scan at .*test_saving.py:\d+ is an operation that no file can hold yet"):
-        save(tmp_path, lambda x: cb.scan(lambda c, row: (c + row, None), cb.zeros(6), cb.tensor(x))[0], ROWS[:4])
     assert not (tmp_path / "none").exists()
