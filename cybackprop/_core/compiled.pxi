@@ -128,21 +128,28 @@ cdef class Key:
         () -> whether modules are as they were; asked only when `structure_version` has moved.
     grads : list of (Tensor, bool)
         Whether .grad is None, where it is read before it is written.
+    same : list of int
+        For each leaf the first one that is the same array: see `coinciding`.
+    aliases : list of (Guard, int)
+        Places outside that hold the very array that is a leaf.
     """
     cdef readonly object spec, facts
-    cdef readonly list leaves, guards, grads
+    cdef readonly list leaves, guards, grads, same, aliases
+    cdef list paths                      # the guards of arrays that are read anew
     cdef leaf_shape *shapes              # the leaves again, for a quick comparison
     cdef Py_ssize_t n
     cdef long long structure
     cdef bint no_grad
 
-    def __cinit__(self, spec, leaves, guards, facts, grads):
+    def __cinit__(self, spec, leaves, guards, facts, grads, same, aliases):
         cdef Py_ssize_t i, k
         self.n = len(leaves)
         self.shapes = <leaf_shape *>calloc(self.n + 1, sizeof(leaf_shape))
         if self.shapes == NULL:
             raise MemoryError
         self.spec, self.leaves, self.guards, self.facts, self.grads = spec, leaves, guards, facts, grads
+        self.same, self.aliases = same, aliases
+        self.paths = [g for g in guards if (<Guard>g).relation == 2]
         self.structure = structure
         self.no_grad = cbp_no_grad != 0
         for i in range(self.n):
@@ -167,6 +174,16 @@ cdef class Key:
         for i in range(self.n):
             if not self.leaf_fits(i, leaves[i], &views[i]):
                 return False
+            if first_alike(leaves, i) != <Py_ssize_t>self.same[i]:
+                return False
+        for place, k in self.aliases:
+            if (<Guard>place).current() is not leaves[k]:
+                return False
+        for place in self.paths:         # recorded as two arrays, of which results and gradients may depend apart
+            now = (<Guard>place).current()
+            for i in range(self.n):
+                if leaves[i] is now:
+                    return False
         return True
 
     cdef bint leaf_fits(self, Py_ssize_t i, object x, const call_view *v):
@@ -205,6 +222,26 @@ cdef class Key:
                 return False
             self.structure = structure
         return True
+
+
+cdef Py_ssize_t first_alike(leaves, Py_ssize_t i) except -1:
+    """The first leaf that is the same array as leaf i; i where there is none before it."""
+    cdef Py_ssize_t k
+    x = leaves[i]
+    if isinstance(x, Tensor):
+        for k in range(i):
+            if isinstance(leaves[k], Tensor) and (<Tensor>leaves[k]).a == (<Tensor>x).a:
+                return k
+    elif isinstance(x, np_ndarray):
+        for k in range(i):
+            if leaves[k] is x:
+                return k
+    return i
+
+
+def coinciding(leaves):
+    """For each leaf the first one that is the same array, itself mostly: f(x, x) is another program than f(x, y)."""
+    return [first_alike(leaves, i) for i in range(len(leaves))]
 
 
 def leaf_fact(x):

@@ -79,7 +79,7 @@ def program_twin(Program p, Twins twins):
     cdef State t
     cdef cbp_array *a
     cdef int32_t v
-    if p.derivative is not None or not p.single or any([kind == "object" for kind, *_ in key.leaves]):
+    if p.derivative is not None or not p.single or key.aliases or any([kind == "object" for kind, *_ in key.leaves]):
         raise LookupError("programs of this kind have no twins")
     guards = {id(g): twins.guard(g) for g in key.guards}
     q.lines, q.recorded, q.constants, q.loops, q.frames = p.lines, p.recorded, p.constants, p.loops, []
@@ -104,7 +104,7 @@ def program_twin(Program p, Twins twins):
             q.p.values[v].held = cbp_array_hold(t.a)
     q.find_states()
     q.key = Key(key.spec, key.leaves, list(guards.values()), key.facts.twin(twins),
-                [(twins.known(owner), none) for owner, none in key.grads])
+                [(twins.known(owner), none) for owner, none in key.grads], key.same, [])
     q.key.no_grad, q.key.structure = key.no_grad, -1
     if not q.key.holds():
         raise LookupError("it depends on something else")

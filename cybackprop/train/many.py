@@ -4,6 +4,9 @@ import threading
 from collections.abc import Mapping
 
 from cybackprop._core import engine
+from cybackprop._core.engine import State
+from cybackprop.nn.layers import Dropout
+from cybackprop.ops.random import Generator
 from cybackprop.optim.rules import OPTIMIZERS
 from cybackprop.train.callbacks import EarlyStopping
 from cybackprop.train.sharing import Sharing
@@ -46,6 +49,8 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
 
     Notes
     -----
+    A Dropout without rng= gets a stream of its own, made from the model's seed, and keeps it.
+
     A network is trained on one thread.  What one of them raises stops the others after a step, and is raised.
 
     Networks of one kind share a recording: equal but for the values of weights, seeds and an optimizer's numbers.  One
@@ -64,9 +69,13 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
     """
     models = list(models)
+    if threads is not None and threads < 1:
+        raise ValueError(f"fit_many: threads {threads}; there must be one at least")
     parameters = _parameters(models)
     each = _each(len(models), loss=loss, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size, rows=rows,
                  patience=patience, seed=[seed + i for i in range(len(models))] if isinstance(seed, int) else seed)
+    for model, o in zip(models, each, strict=True):
+        _own_streams(model, o["seed"])
     trainers = [_trainer(*made, metrics) for made in zip(models, parameters, each, strict=True)]
 
     def run(i):
@@ -82,16 +91,28 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
 
 
 def _parameters(models):
-    """The parameters of each; no two may share one."""
+    """The parameters of each; no two may share one, nor another State or a Generator."""
     owner, out = {}, []
     for i, model in enumerate(models):
-        out.append([])
-        for name, p in model.named_parameters():
-            if owner.setdefault(id(p), i) != i:
-                raise ValueError(f"fit_many: models {owner[id(p)]} and {i} share the parameter {name}; "
+        found = dict(model.named_parameters())
+        out.append(list(found.values()))
+        for place, module in model.named_modules():
+            found |= {f"{place}.{name}": thing for name, thing in vars(module).items()
+                      if isinstance(thing, (State, Generator))}
+        for name, thing in found.items():
+            if owner.setdefault(id(thing), i) != i:
+                kind = type(thing).__name__.lower()
+                raise ValueError(f"fit_many: models {owner[id(thing)]} and {i} share the {kind} {name.lstrip('.')}; "
                                  "they would not be independent")
-            out[i].append(p)
     return out
+
+
+def _own_streams(model, seed):
+    """A Dropout that draws from the process's generator, which all would share, gets one of its own."""
+    streams = Generator(seed).spawn()
+    for _, module in model.named_modules():
+        if isinstance(module, Dropout) and module.rng is None:
+            module.rng = streams.spawn()
 
 
 def _each(n, **options):

@@ -81,23 +81,30 @@ class Runner:
         self._compiled = compile(step) if compiled else None
 
     def __call__(self, *arrays):
-        """One step; the loss."""
-        if self._compiled is None:
-            return self._step(*arrays)
-        # once there is a program nothing is put back
-        before = [] if self._compiled.programs else [(g, g.state) for g in self._generators()]
+        """One step; the loss.  One that fails, on a bad label say, leaves the random streams as they were."""
+        before = [(g, g.state) for g in self._generators()]
         try:
-            return self._compiled(*arrays)
-        except AuditError as error:
+            return self._program(arrays, before)
+        except AuditError as error:      # the step has been made
             raise AuditError(f"{error}.  Trainer(..., compile=False) trains without a program") from None
-        except TapeError as error:
-            if self._compiled.programs:
+        except BaseException:
+            put_back(before)
+            raise
+
+    def _program(self, arrays, before):
+        """The program's step, or the plain one where none can be recorded."""
+        if self._compiled is not None:
+            try:
+                return self._compiled(*arrays)
+            except AuditError:
                 raise
-            warnings.warn(f"Trainer: steps run one by one, since they can't be recorded: {error}", RuntimeWarning,
-                          stacklevel=2)
-        for generator, state in before:
-            generator.state = state
-        self._compiled = None
+            except TapeError as error:
+                if self._compiled.programs:
+                    raise
+                warnings.warn(f"Trainer: steps run one by one, since they can't be recorded: {error}", RuntimeWarning,
+                              stacklevel=3)
+            put_back(before)
+            self._compiled = None
         return self._step(*arrays)
 
     def loop(self, data, order, start, batch_size, n, total, stop):
@@ -105,6 +112,12 @@ class Runner:
         if self._compiled is None:
             return 0, total, None
         return engine.run_batches(self._compiled, data, order, start, batch_size, n, total, stop)
+
+
+def put_back(states):
+    """Give generators the states they had."""
+    for generator, state in states:
+        generator.state = state
 
 
 def checked_rows(rows, n):

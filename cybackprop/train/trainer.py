@@ -12,6 +12,7 @@ from cybackprop.ops.random import Generator
 from cybackprop.train import checkpoint
 from cybackprop.train.callbacks import Callback, History
 from cybackprop.train.evaluating import Evaluator, Members
+from cybackprop.train.interrupts import Uninterrupted
 from cybackprop.train.metrics import METRICS
 from cybackprop.train.step import Runner, checked_rows, make_step, sample_weights
 
@@ -191,40 +192,43 @@ class Trainer:
                 "examples_per_second": (self._sum[1] - seen) / max(seconds, 1e-9)}
         if validation_data is not None:
             logs |= {f"val_{name}": value for name, value in self._evaluate(*validation_data).items()}
-        if self.schedule is not None and self._every_step is None:
-            self.schedule.step()
-        epoch = self.epochs
-        self.rng.state = self._shuffler.state
-        self._batch, self.epochs, self._plan_epoch = 0, self.epochs + 1, self._plan_epoch + 1
-        for c in callbacks:
-            c.on_epoch_end(self, epoch, logs)
+        with Uninterrupted():
+            if self.schedule is not None and self._every_step is None:
+                self.schedule.step()
+            epoch = self.epochs
+            self.rng.state = self._shuffler.state
+            self._batch, self.epochs, self._plan_epoch = 0, self.epochs + 1, self._plan_epoch + 1
+            for c in callbacks:
+                c.on_epoch_end(self, epoch, logs)
         return True
 
     def _some_batches(self, data, order, batch_size, stop, watchers):
         """The next batch, or as many as the program runs without Python."""
-        first, start = self._batch, self._batch * batch_size
-        whole = min(stop, len(order) // batch_size) - first
-        if not watchers:                 # who watches each batch gets it from Python
-            size, count = (batch_size, whole) if whole > 0 else (len(order) - start, 1)
-            done, total, error = self._runner.loop(data, order, start, size, count, self._sum[0],
-                                                   lambda: self.stop_training)
-            self._sum = total, self._sum[1] + done * size
-            self._batch, self.step = first + done, self.step + done
-            if error is not None:
-                raise error
-            if done:
-                return
-        rows = order.numpy()[start:start + batch_size]
-        loss = self.train_on_batch(*(a[rows] for a in data))
-        self._sum = self._sum[0] + loss * len(rows), self._sum[1] + len(rows)
-        self._batch += 1
+        with Uninterrupted() as waiting:
+            start = self._batch * batch_size
+            whole = min(stop, len(order) // batch_size) - self._batch
+            if not watchers:             # who watches each batch gets it from Python
+                size, count = (batch_size, whole) if whole > 0 else (len(order) - start, 1)
+                done, total, error = self._runner.loop(data, order, start, size, count, self._sum[0],
+                                                       lambda: self.stop_training or waiting.pending)
+                self._sum = total, self._sum[1] + done * size
+                self._batch, self.step = self._batch + done, self.step + done
+                if error is not None:
+                    raise error
+                if done or waiting.pending:
+                    return
+            rows = order.numpy()[start:start + batch_size]
+            loss = self.train_on_batch(*(a[rows] for a in data))
+            self._sum = self._sum[0] + loss * len(rows), self._sum[1] + len(rows)
+            self._batch += 1
         for c in watchers:
             c.on_batch_end(self, self.step, {"loss": loss})
 
     def train_on_batch(self, X, y, sample_weight=None):
         """One optimizer step on one batch; returns its loss, a float."""
-        loss = self._runner(X, y, *(() if sample_weight is None else (sample_weight,)))
-        self.step += 1
+        with Uninterrupted():
+            loss = self._runner(X, y, *(() if sample_weight is None else (sample_weight,)))
+            self.step += 1
         return loss.item()
 
     def evaluate(self, X, y, batch_size=1024):

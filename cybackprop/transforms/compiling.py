@@ -3,7 +3,7 @@
 import functools
 import warnings
 
-from cybackprop._core.engine import Compiled, Key, build_program, leaf_fact
+from cybackprop._core.engine import Compiled, Key, build_program, coinciding, leaf_fact
 from cybackprop.errors import AuditError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
@@ -92,7 +92,7 @@ def _slow(compiled, spec, leaves, args, kwargs, program):
     program.single = len(run.tensors) == 1 and run.tensors[0] is run.result
     program.result = None if run.result is None else run.make
     program.reuse = compiled.reuse_results
-    program.key = Key(spec, facts, run.guards, run.facts(), run.grads)
+    program.key = Key(spec, facts, run.guards, run.facts(), run.grads, coinciding(leaves), run.aliases)
     program.calls = 1
     compiled.programs.insert(0, program)
     return run.result

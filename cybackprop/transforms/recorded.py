@@ -29,8 +29,8 @@ class Recorded:
         self.function, self.spec, self.leaves = function, spec, leaves
         self.recorder, self._watcher, self._mark = recorder or Recorder(), Watcher(is_module), engine.last_number()
         self.recorder.plain = plain
-        self.recorder.start(leaves)
         try:
+            self.recorder.start(leaves)
             with self._watcher:
                 self.result = function(*args, **kwargs)
         finally:
@@ -63,6 +63,11 @@ class Recorded:
     def guards(self):
         """What must be as it was."""
         return self._findings.guards + list({id(g): g for g in self.paths.values()}.values())
+
+    @property
+    def aliases(self):
+        """[(Guard, number of a leaf)]: places outside that hold the very array that is an argument."""
+        return self._findings.aliases
 
     @property
     def grads(self):

@@ -238,12 +238,15 @@ class Findings:
         Arrays outside that were read, and how to find them again.
     modules, tensors : lists
         Whose changes are counted: Modules, and tensors that may take a gradient.
+    aliases : list of (Guard, int)
+        Globals and cells of the function that hold an argument, which is counted by its number.
     """
 
     def __init__(self, watcher, is_module, leaves, function, was_read):
-        self.guards, self.arrays, self.modules, self.tensors = [], [], [], []
+        self.guards, self.arrays, self.modules, self.tensors, self.aliases = [], [], [], [], []
         self._is_module, self._was_read, self._done, self._known = is_module, was_read, set(), {}
-        leaves = {id(x) for x in leaves}
+        leaves = {id(x): k for k, x in reversed([*enumerate(leaves)]) if isinstance(x, (Tensor, np.ndarray))}
+        own = {id(cell) for cell in getattr(function, "__closure__", None) or ()}
         for thing in watcher.objects.values():
             self._object(thing)
         functions = functions_of(watcher.frames, function)
@@ -258,6 +261,8 @@ class Findings:
                     for place in places(code, names, given, cells, is_module, self._known):
                         if id(place[2]) not in leaves:
                             self._value(*place, before)
+                        elif place[0] is names or id(place[0]) in own:
+                            self._alias(*place, before, leaves)
 
     def _brought(self, function):
         """What a callable brings along can't be replaced, but containers may change inside, and so may self."""
@@ -283,6 +288,11 @@ class Findings:
             for name, value in vars(thing).items():
                 if isinstance(value, NUMBERS) and not name.startswith("_"):
                     self._add(Guard(vars(thing), name, value, "equal", f"{type(thing).__name__}.{name}", "item"))
+
+    def _alias(self, holder, name, value, label, place, _, before, leaves):
+        """A place that holds an argument is the argument in later calls too, as long as it holds that."""
+        if before.get(label) in (None, fingerprint(value)):
+            self.aliases.append((Guard(holder, name, value, "same", label, place), leaves[id(value)]))
 
     def _value(self, holder, name, value, label, place, counted, before):
         """Guard one place by what lies there, unless its changes are counted, or the run itself has changed it.

@@ -80,14 +80,39 @@ def test_what_one_raises_is_raised():
 @pytest.mark.parametrize("options, error, says", [
     ({"lr": [0.1, 0.2]}, ValueError, "2 values of lr for 4 models"),
     ({"optimizer": "adamm"}, ValueError, "no optimizer is called 'adamm'"),
+    ({"threads": 0}, ValueError, "threads 0"), ({"threads": -1}, ValueError, "threads -1"),
     ({"rows": [N]}, IndexError, "there are 90 samples"), ({"rows": [0.5]}, cb.ShapeError, "rows are the numbers")])
 def test_wrong_options(options, error, says):
     with pytest.raises(error, match=says):
         train.fit_many(networks(), *data(), **options)
 
 
-def test_networks_that_share_a_parameter_are_not_independent():
+@pytest.mark.parametrize("name, shared, says", [
+    ("weight", cb.Parameter([[1.0]]), r"parameter layers\.0\.weight"),
+    ("seen", cb.State(0.0), r"state layers\.0\.seen"),
+    ("rng", cb.Generator(3), r"generator layers\.0\.rng")])
+def test_networks_that_share_something_are_not_independent(name, shared, says):
     models = networks()
-    models[2].layers[0].weight = models[0].layers[0].weight
-    with pytest.raises(ValueError, match=r"models 0 and 2 share the parameter layers\.0\.weight"):
+    for i in (0, 2):
+        setattr(models[i].layers[0], name, shared)
+    with pytest.raises(ValueError, match=f"models 0 and 2 share the {says}"):
         train.fit_many(models, *data())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_dropout_that_has_no_stream_gets_its_own(threads):
+    """From the process's generator all would draw, in the order in which threads happen to come."""
+    X, y = data()
+
+    def make(n):
+        return nn.Sequential(nn.Dense(X.shape[1], n, rng=n), nn.Dropout(0.3), nn.Dense(n, 3, rng=n), nn.Dropout(0.1))
+
+    together, before = [make(n) for n in (4, 5, 6)], cb.default_rng().state
+    train.fit_many(together, X, y, epochs=3, seed=7, threads=threads)
+    assert cb.default_rng().state == before
+    keys = [m.layers[i].rng.key for m in together for i in (1, 3)]
+    assert len(set(keys)) == 6
+    for i, m in enumerate(together):
+        alone = make(4 + i)
+        train.fit_many([alone], X, y, epochs=3, seed=[7 + i])
+        assert all(np.array_equal(p, q) for p, q in zip(m.parameters(), alone.parameters(), strict=True))

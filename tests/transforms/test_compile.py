@@ -169,6 +169,48 @@ def test_a_result_may_be_the_next_argument():
         assert same_bits(a, b)
 
 
+OTHER = cb.tensor([5.0, 7.0, 11.0])
+COINCIDENCES = {
+    "product": lambda a, b: a * b, "result": lambda a, b: a, "second result": lambda a, b: (b, a),
+    "gradient": lambda a, b: cb.grad(lambda p, q: cb.sum(p * p * q))(a, b),
+    "scan": lambda a, b: cb.scan(lambda c, _: ((c[0] * c[1], c[0] + c[1]), None), (a, b), length=3)[0],
+    "a global": lambda a, b: a * OTHER + b,
+}
+
+
+@pytest.mark.parametrize("kind", ["tensor", "array"])
+@pytest.mark.parametrize("name", COINCIDENCES)
+def test_one_array_in_two_roles_is_another_program(name, kind):
+    """f(x, x) must not stand for f(x, y), nor for f(x, x) what was recorded of f(x, y)."""
+    f = COINCIDENCES[name]
+    x, y = cb.tensor([1.0, 2.0, 3.0]), cb.tensor([2.0, 3.0, 5.0])
+    pairs = [(x, x), (x, y), (y, x), (OTHER, x), (x, OTHER), (y, y)]
+    if kind == "array":
+        as_array = {id(t): t.numpy().copy() for t in (x, y)} | {id(OTHER): OTHER}
+        pairs = [(as_array[id(a)], as_array[id(b)]) for a, b in pairs]
+        wrapped = f
+        f = lambda a, b: wrapped(cb.tensor(a), cb.tensor(b))              # noqa: E731
+    for order in (pairs, pairs[::-1], pairs[1:] + pairs[:1]):
+        compiled = cb.compile(f)
+        for _ in range(2):
+            for a, b in order:
+                for _ in range(3):
+                    got, wanted = compiled(a, b), f(a, b)
+                    for g, w in zip(*((r if isinstance(r, tuple) else (r,)) for r in (got, wanted)), strict=True):
+                        assert same_bits(g, w)
+
+
+def test_a_number_that_is_an_argument_too_is_guarded():
+    factor = 3
+
+    def f(x, n):
+        return x * n * factor
+
+    compiled, x = cb.compile(f), cb.tensor([1.0, 2.0])
+    for factor in (3, 3, 3, 4, 3):
+        assert compiled(x, 3).tolist() == [3.0 * factor, 6.0 * factor]
+
+
 def test_an_argument_that_shows_a_state():
     def make():
         w = cb.Parameter(np.ones(100))
