@@ -264,7 +264,8 @@ def loop(m):
         c, ys = cb.scan(body, v[0] * 1, length=steps, reverse=back)
         return c + cb.sum(ys)
 
-    m.add(f"scan of {name} {k} {steps} {noisy} {writes} {back}", (m.some(lambda t: t.size), m.some(lambda t: t.size)), run)
+    of = m.some(lambda t: t.size), m.some(lambda t: t.size)
+    m.add(f"scan of {name} {k} {steps} {noisy} {writes} {back}", of, run)
 
 
 BRANCHES = [*KINDS, branch]

@@ -13,8 +13,8 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop.errors import TapeError
-from cybackprop.io.packing import (CONST, DEPTH, DTYPES, INPUT_PLACE, OUTPUT, STATE, TEMP, Description, Instruction,
-                                   Value)
+from cybackprop.io import packing
+from cybackprop.io.packing import CONST, DTYPES, INPUT_PLACE, OUTPUT, STATE, TEMP, Description, Instruction, Value
 
 
 class Call(NamedTuple):
@@ -44,8 +44,9 @@ class Call(NamedTuple):
     @staticmethod
     def loop_of(loop, text, depth):
         """What a Loop of the engine runs."""
-        if depth > DEPTH:
-            raise TapeError(f"save: {text} is a loop in {DEPTH} others, a file holds {DEPTH} in each other; unroll one")
+        if depth > packing.DEPTH:
+            raise TapeError(f"save: {text} is a loop in {depth - 1} others, a file holds {packing.DEPTH} in each "
+                            "other; unroll one")
         if any(body.source is None for body in loop.bodies):
             raise TapeError(f"save: {text} belongs to a loop that ran before the function was called; run it inside")
         ins, carries, slices = loop.facts
@@ -296,8 +297,8 @@ def _same_as(first, other, what, at, batch):
     course = "; batch=() saves it for one size"
     for x, y in zip(first.calls, other.calls, strict=False):
         if x[:5] != y[:5] or x[6:8] != y[6:8] or x.loop[:2] != y.loop[:2]:
-            raise TapeError(f"{what} runs {y.text} {at} in the place of {x.text} at {batch}, or with other numbers; its "
-                            f"course must not follow the batch size{course}")
+            raise TapeError(f"{what} runs {y.text} {at} in the place of {x.text} at {batch}, or with other numbers; "
+                            f"its course must not follow the batch size{course}")
         for body, twin in zip(x.loop[2], y.loop[2], strict=True):
             _same_as(body, twin, what, at, batch)
     if len(first.calls) != len(other.calls):

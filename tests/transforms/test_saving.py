@@ -14,7 +14,7 @@ from samples import same_values
 import cybackprop as cb
 from cybackprop import nn, optim
 from cybackprop.io import load_tensors, packing, save_tensors
-from cybackprop.transforms import affine, jobs
+from cybackprop.transforms import jobs
 
 ROWS = np.random.default_rng(5).standard_normal((200, 6)).astype(np.float32)
 LABELS = np.random.default_rng(6).integers(0, 3, 200)
@@ -319,7 +319,7 @@ LOOPS = {
     "states and noise": noisy,
     "an equation": runge_kutta,
     "inside each other": nested,
-    "as many steps as rows": lambda x: cb.scan(lambda c, row: (c + row, c * row / len(x)), x[0] * 0, x, reverse=True)[1],
+    "as many steps as rows": lambda x: cb.scan(lambda c, r: (c + r, c * r / len(x)), x[0] * 0, x, reverse=True)[1],
     "bounded": newton(12),
     "a branch": lambda x: cb.cond(cb.sum(x) > 0, lambda x: cb.tanh(x @ WEIGHT), lambda x: x * 2 - cb.ones(6), x),
     "checkpoints": lambda x: cb.scan(lambda c, _: (cb.tanh(c @ WEIGHT), c), x, length=20, checkpoint=True)[0],
@@ -365,7 +365,7 @@ def test_loops_in_loops_in_loops(tmp_path, monkeypatch):
     both(tmp_path, lambda x: in_loops(16, x))
     with pytest.raises(cb.TapeError, match=r"scan at .*test_saving.py:\d+ is a loop in 16 others"):
         save(tmp_path, lambda x: in_loops(17, cb.tensor(x)), ROWS[:4])
-    monkeypatch.setattr(affine, "DEPTH", 17)
+    monkeypatch.setattr(packing, "DEPTH", 17)
     with pytest.raises(cb.ModelFileError, match="nested too deep"):
         save(tmp_path, lambda x: in_loops(17, cb.tensor(x)), ROWS[:4])
 
@@ -409,20 +409,6 @@ def given(k, value):
     return lambda loop: (*loop[:k], value, *loop[k + 1:])
 
 
-FORGED = {                               # what somebody makes of a loop: (kind, its loop -> another), the reader's answer
-    "a condition that is no bool": ("while_loop", lambda l: given(2, [l[2][0], l[2][0]])(l), "do not fit"),
-    "a while_loop of slices": ("while_loop", given(1, 1), "other numbers of inputs"),
-    "a while_loop without carries": ("while_loop", given(0, 0), "other numbers of inputs"),
-    "a cond with carries": ("cond", given(0, 1), "ends too early|not there|other numbers"),
-    "more carries than results": ("scan", given(0, 3), "other numbers of inputs"),
-    "more carries than inputs": ("scan", given(0, 4), "more carries than inputs"),
-    "slices that are none": ("scan", given(1, 1), "do not fit"),
-    "one result twice": ("scan", lambda l: again(l, "results"), "is something else"),
-    "one input twice": ("scan", lambda l: again(l, "inputs"), "is something else"),
-    "a state of the file": ("scan", lambda l: owned(l), "has the array of another"),
-}
-
-
 def again(loop, ports):
     (name, value), (other, _), *more = getattr(loop[2][0], ports)
     setattr(loop[2][0], ports, [(name, value), (other, value), *more])
@@ -433,6 +419,20 @@ def owned(loop):
     for v in loop[2][0].values:
         v.array = "COUNT" if v.place == packing.STATE and v.of < 0 else v.array
     return loop
+
+
+FORGED = {                               # what somebody makes of a loop: kind, its loop -> another, the reader's answer
+    "a condition that is no bool": ("while_loop", lambda loop: given(2, [loop[2][0], loop[2][0]])(loop), "do not fit"),
+    "a while_loop of slices": ("while_loop", given(1, 1), "other numbers of inputs"),
+    "a while_loop without carries": ("while_loop", given(0, 0), "other numbers of inputs"),
+    "a cond with carries": ("cond", given(0, 1), "ends too early|not there|other numbers"),
+    "more carries than results": ("scan", given(0, 3), "other numbers of inputs"),
+    "more carries than inputs": ("scan", given(0, 4), "more carries than inputs"),
+    "slices that are none": ("scan", given(1, 1), "do not fit"),
+    "one result twice": ("scan", lambda loop: again(loop, "results"), "is something else"),
+    "one input twice": ("scan", lambda loop: again(loop, "inputs"), "is something else"),
+    "a state of the file": ("scan", owned, "has the array of another"),
+}
 
 
 @pytest.mark.parametrize("case", FORGED)
