@@ -59,7 +59,7 @@ $(VENV)/lint-tools: $(VENV)/test-tools pyproject.toml
 	@touch $@
 
 wheel: $(VENV)/created  ## build a wheel into dist/
-	@rm -rf dist
+	@rm -rf dist build/lib*    # what an older tree has left there would be packed too
 	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist .
 	@ls -l dist
 
