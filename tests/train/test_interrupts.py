@@ -18,6 +18,14 @@ X, Y = F.standard_normal((330, 6)).astype("float32"), F.integers(0, 3, 330)
 EPOCHS, BATCH = 6, 32
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_raises():
+    """A process that a shell has put into the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def trainer(compiled, warm):
     model = nn.Sequential(nn.Dense(6, 16, activation="tanh", rng=1), nn.Dropout(0.3, rng=2), nn.Dense(16, 3, rng=3))
     opt = optim.Adam(model.parameters(), lr=1e-2)
