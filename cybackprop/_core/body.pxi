@@ -135,10 +135,20 @@ cdef class BodyRecorder(Recorder):
         memcpy(state.a.data, values.a.data, values.nbytes)
         state.a.version = version
 
-    def settle(self, records):
-        """The values that these records keep are a pattern: nobody asks whether they have been written since."""
+    def settle(self, records, ends=()):
+        """The values that these records keep are a pattern: nobody asks whether they have been written since.
+
+        ends: versions, by `address`, of States when the body ended.  Returns the shape of one that a record keeps as it
+        was before the body wrote it, which the pattern does not hold; or None.
+        """
         cdef Record r
         cdef int i
+        cdef size_t at
+        stale = None
         for r in records:
             for i in range(r.n):
+                at = <size_t>root_of(r.kept[i]) if r.kept[i] != NULL and r.versions[i] >= 0 else 0
+                if at in ends and ends[at] != r.versions[i]:
+                    stale = array_shape(r.kept[i])
                 r.versions[i] = -1
+        return stale

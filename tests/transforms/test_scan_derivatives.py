@@ -278,6 +278,30 @@ def test_a_parameter_that_the_body_writes():
         cb.sum(last).backward()
 
 
+@pytest.mark.parametrize("read_first", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_state_that_the_body_writes_after_a_slope_has_kept_it(read_first, compiled):
+    """The loop in Python refuses it too: the record kept another version."""
+    def run(c):
+        s = cb.State(2.0)
+
+        def body(c, _):
+            if read_first:
+                c = c * s
+            s.assign(s + 1)
+            return c if read_first else c * s, None
+
+        return cb.scan(body, c, length=3)[0]
+
+    grad = cb.compile(cb.grad(run)) if compiled else cb.grad(run)
+    assert run(cb.tensor(1.0)).item() == (24 if read_first else 60)
+    if read_first:
+        with pytest.raises(cb.TapeError, match="scan: a derivative needs a State .* before the body wrote it"):
+            grad(cb.tensor(1.0))
+    else:
+        assert grad(cb.tensor(1.0)).item() == 60
+
+
 def test_strong_zeros():
     """A branch that no step takes stays out of the gradient, beside infinities too."""
     def loss(x):

@@ -101,6 +101,7 @@ class Body:
 
     def _undo(self, what):
         """States are what they were; gradients too, and if the body left others, that is refused."""
+        self._ends = {engine.address(state): state.version for state, _, _ in self.recorder.before.values()}
         for state, values, version in self.recorder.before.values():
             self.recorder.put_back(state, values, version)
         changed = [(t, before) for t, before, _ in self.recorder.grads.values() if t.grad is not before]
@@ -123,7 +124,7 @@ class Body:
         records = engine.reachable(roots, mark)
         for r in (*records, *roots):
             found.update((i, self.recorder.edges[i]) for i in (r, *r.inputs) if i is not None and i.number <= mark)
-        self.recorder.settle(records)
+        self._stale = self.recorder.settle(records, self._ends)
         return [(r, *about) for r, about in found.items()]
 
     def _refuse_survivors(self, what, wanted):
@@ -137,13 +138,16 @@ class Body:
                             + "; it would be the first step's.  Return it, or assign it to a cybackprop.State")
 
     def require_derivatives(self):
-        """Raise TapeError if the body writes a Parameter that its results depend on."""
+        """Raise TapeError if the body writes a Parameter that its results depend on, or a State that a slope reads."""
         written = {engine.address(s) for s in self.states}
         for r, shape, _ in self.edges:
             owner = engine.owner_of(r)
             if owner is not None and engine.address(owner) in written:
                 raise TapeError(f"{self.recorder.what}: the body reads a Parameter of shape {shape} and writes it, so "
                                 "each step has another; carry its values instead, then they can be differentiated")
+        if self._stale is not None:
+            raise TapeError(f"{self.recorder.what}: a derivative needs a State of shape {self._stale} as it was before the "
+                            "body wrote it; write it before it is read, or carry its values instead")
 
     def _linked(self, carries, xs, after, ys, wants):
         """(Graph.linked, Graph.results): what depends, in this step or a later one, on what takes gradients."""
