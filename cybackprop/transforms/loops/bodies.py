@@ -146,8 +146,8 @@ class Body:
                 raise TapeError(f"{self.recorder.what}: the body reads a Parameter of shape {shape} and writes it, so "
                                 "each step has another; carry its values instead, then they can be differentiated")
         if self._stale is not None:
-            raise TapeError(f"{self.recorder.what}: a derivative needs a State of shape {self._stale} as it was before the "
-                            "body wrote it; write it before it is read, or carry its values instead")
+            raise TapeError(f"{self.recorder.what}: a derivative needs a State of shape {self._stale} as it was before "
+                            "the body wrote it; write it before it is read, or carry its values instead")
 
     def _linked(self, carries, xs, after, ys, wants):
         """(Graph.linked, Graph.results): what depends, in this step or a later one, on what takes gradients."""
