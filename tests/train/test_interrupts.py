@@ -54,15 +54,14 @@ def test_at_random_times(compiled, warm):
             break
         t = trainer(compiled, warm)
         kill = threading.Timer(took * (n % 25 + 0.5) / 25, os.kill, (os.getpid(), signal.SIGINT))
-        kill.start()
         try:
+            kill.start()
             fit(t)
             kill.join()
             time.sleep(0.01)             # the signal may come after the fit
         except KeyboardInterrupt:
             stopped += t.unfinished
-        kill.join()
-        while t.unfinished:
+        while t.epochs < EPOCHS:         # also where it came before the fit
             fit(t)
         assert left(t) == wanted
     assert stopped
