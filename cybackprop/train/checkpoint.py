@@ -11,8 +11,7 @@ from cybackprop.ops.random import Generator
 KEY = "cybackprop.trainer"
 PARTS = {"parameters": dict, "optimizer": dict, "schedule": dict | None, "rng": list, "generators": list,
          "history": dict, "step": int, "epochs": int, "unfinished": bool, "plan": list, "plan_epoch": int,
-         "batch": int,
-         "order_at": list | None, "sum": list, "callbacks": list}
+         "batch": int, "order_at": list | None, "sum": list, "callbacks": list}
 
 
 def split(prefix, tree, arrays):

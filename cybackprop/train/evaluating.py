@@ -5,6 +5,7 @@ import contextlib
 from cybackprop._core.engine import no_grad, structure_version
 from cybackprop.errors import AuditError, TapeError
 from cybackprop.ops.random import Generator, default_rng
+from cybackprop.train.step import put_back
 from cybackprop.transforms.compiling import compile
 
 MOST_SHAPES = 32                         # batches of further shapes run eagerly
@@ -61,8 +62,7 @@ class Evaluator:
             raise AuditError(f"{error}.  Trainer(..., compile=False) predicts without a program") from None
         except TapeError:                # it can't be recorded
             self._compiled = None
-        for generator, state in before:
-            generator.state = state
+        put_back(before)
         return self._function(x)
 
     @contextlib.contextmanager

@@ -74,9 +74,9 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     parameters = _parameters(models)
     each = _each(len(models), loss=loss, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size, rows=rows,
                  patience=patience, seed=[seed + i for i in range(len(models))] if isinstance(seed, int) else seed)
-    for model, o in zip(models, each, strict=True):
-        _own_streams(model, o["seed"])
     trainers = [_trainer(*made, metrics) for made in zip(models, parameters, each, strict=True)]
+    for model, o in zip(models, each, strict=True):      # now that no option can be refused any more
+        _own_streams(model, o["seed"])
 
     def run(i):
         o = each[i]

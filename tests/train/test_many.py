@@ -87,6 +87,13 @@ def test_wrong_options(options, error, says):
         train.fit_many(networks(), *data(), **options)
 
 
+def test_a_refused_call_leaves_the_networks_as_they_were():
+    models = [nn.Sequential(nn.Dense(data()[0].shape[1], 3, rng=i), nn.Dropout(0.2)) for i in range(4)]
+    with pytest.raises(ValueError, match="no optimizer is called"):
+        train.fit_many(models, *data(), optimizer="adamm")
+    assert [m.layers[1].rng for m in models] == [None] * 4
+
+
 @pytest.mark.parametrize("name, shared, says", [
     ("weight", cb.Parameter([[1.0]]), r"parameter layers\.0\.weight"),
     ("seen", cb.State(0.0), r"state layers\.0\.seen"),
