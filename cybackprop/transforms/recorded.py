@@ -6,8 +6,9 @@ from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Recorder, Tensor
 from cybackprop.errors import TapeError
 from cybackprop.transforms.arguments import pack, results
+from cybackprop.transforms.findings import Findings
 from cybackprop.transforms.rerun import rules
-from cybackprop.transforms.watching import Findings, Watcher
+from cybackprop.transforms.watching import Watcher
 
 MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
 
