@@ -1,5 +1,11 @@
 # A compiled function: which of its programs a call is for, and the way there and back.
 
+cdef extern from "Python.h":
+    bint PyFunction_Check(object x)
+    bint PyMethod_Check(object x)
+    PyObject *PyFunction_GetCode(object f)
+
+
 @cython.final
 @cython.binding(False)
 cdef class Guard:
@@ -9,22 +15,25 @@ cdef class Guard:
     ----------
     holder : dict, cell, or any object
     name : object
-        Key, attribute, or None for a cell.
+        Key, attribute, or None.
     expected : object
-        What was there.
+        What was there; MISSING: nothing.
     how : str
         "same": that very object; "equal": see `agree`; "like": an array of one dtype and shape.
     label : str
         What a person calls it.
+    place : str
+        "item" or "attr" of the holder, "cell": what is in it, "self": the holder, "code": of a function, "context": the
+        value of a context variable.
     """
     cdef readonly object holder, name, expected
     cdef readonly str how, label
-    cdef int kind                        # 0: item, 1: attribute, 2: cell, 3: the holder itself
+    cdef int kind                        # the place: its number in the order above
     cdef int relation                    # 0: same, 1: equal, 2: like
 
     def __init__(self, holder, name, expected, how, label, place):
         self.holder, self.name, self.expected, self.how, self.label = holder, name, expected, how, label
-        self.kind = ("item", "attr", "cell", "self").index(place)
+        self.kind = ("item", "attr", "cell", "self", "code", "context").index(place)
         self.relation = ("same", "equal", "like").index(how)
 
     cdef object current(self):
@@ -36,12 +45,19 @@ cdef class Guard:
             if self.kind == 0:
                 return self.holder[self.name]
             if self.kind == 1:
-                return getattr(self.holder, self.name)
+                return getattr(self.holder, self.name, NOT_THIS)
+            if self.kind == 5:
+                return self.holder.get(NOT_THIS)
             return self.holder.cell_contents if self.kind == 2 else self.holder
         except (KeyError, IndexError, AttributeError, ValueError, TypeError):
             return NOT_THIS
 
     cdef bint holds(self):
+        if self.kind == 4:               # these two are most guards, and need no `try`
+            return PyFunction_GetCode(self.holder) == <PyObject *>self.expected
+        if (self.kind == 0 and type(self.holder) is dict
+                and PyDict_GetItemWithError(self.holder, self.name) == <PyObject *>self.expected):
+            return True
         now = self.current()
         if now is self.expected:         # of a container, expected is a copy
             return True
@@ -94,6 +110,8 @@ cpdef bint agree(object now, object then):
     if type(then) is float:
         x, y = now, then
         return (x == y and copysign(1, x) == copysign(1, y)) or (x != x and y != y)
+    if PyMethod_Check(then):             # a bound method is made anew each time it is read
+        return now == then
     if isinstance(then, (np.generic, complex)):
         return bytes(np.asarray(now)) == bytes(np.asarray(then)) or bool(now != now and then != then)
     return isinstance(then, (int, str, bytes, frozenset, set)) and now == then
@@ -403,11 +421,6 @@ cdef int look(object leaves, call_view *views) except -1:
                 continue
             views[i].held = True
     return 0
-
-
-cdef extern from "Python.h":
-    bint PyFunction_Check(object x)
-    PyObject *PyFunction_GetCode(object f)
 
 
 def functions_with(set codes):

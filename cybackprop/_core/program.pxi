@@ -389,6 +389,7 @@ def build_program(Recorder r, results, effects, paths, Derivative derivative=Non
 
 
 cdef object NOT_THIS = object()
+MISSING = NOT_THIS                       # what a Guard expects where nothing may be
 
 
 def plant_fault(int kind):

@@ -41,6 +41,8 @@ cdef class Twins:
     cdef object part(self, x):
         """The twin of what a guard expects."""
         cdef Parts p
+        if PyMethod_Check(x):
+            return type(x)(x.__func__, self(x.__self__))
         if type(x) is not Parts:
             return self(x)
         p = <Parts>x
@@ -49,7 +51,8 @@ cdef class Twins:
     cdef Guard guard(self, Guard g):
         """The same place of the other.  One that no twin is must be common to both: a namespace, or found there."""
         cdef Guard made = Guard.__new__(Guard)
-        if id(g.holder) not in self.other and id(g.holder) not in self.common and not is_namespace(g.holder):
+        cdef bint common = isinstance(g.holder, type) or PyFunction_Check(g.holder) or is_namespace(g.holder)
+        if id(g.holder) not in self.other and id(g.holder) not in self.common and not common:
             raise LookupError(f"who else has {g.label} is not known")
         made.holder, made.name, made.expected = self(g.holder), g.name, self.part(g.expected)
         made.how, made.label, made.kind, made.relation = g.how, g.label, g.kind, g.relation

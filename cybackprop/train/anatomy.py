@@ -17,7 +17,7 @@ from cybackprop.nn.containers import ModuleDict, ModuleList
 from cybackprop.ops.random import Generator
 from cybackprop.optim.group import Group
 from cybackprop.optim.optimizer import Optimizer
-from cybackprop.transforms.watching import in_library
+from cybackprop.transforms.reaching import in_library
 
 MOST_BYTES = 4096                        # arrays up to here may be equal, larger ones must be the same
 MOST_FACTS = 50_000                      # beyond, who looks takes as long as who records

@@ -11,8 +11,9 @@ from cybackprop._core.engine import Tensor
 from cybackprop.io.programs import CONSTANT, INPUT, PROGRAM
 from cybackprop.ops.random import default_rng
 from cybackprop.transforms.arguments import pack
+from cybackprop.transforms.reaching import NUMBERS
 from cybackprop.transforms.recorded import is_module
-from cybackprop.transforms.watching import NUMBERS, closures, functions_of, places
+from cybackprop.transforms.watching import closures, functions_of, places
 
 DEPTH = 12                               # of objects inside objects
 PLAIN = (*NUMBERS, np.ndarray, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)

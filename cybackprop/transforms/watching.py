@@ -4,9 +4,11 @@ A program may be replayed as long as these are what they were.  Functions of thi
 read are Modules, whose changes are counted, and states.
 """
 
+import contextvars
 import dis
 import functools
 import gc
+import inspect
 import sys
 import types
 import weakref
@@ -14,17 +16,28 @@ import weakref
 import numpy as np
 
 from cybackprop._core.engine import Tensor, functions_with
-
-NUMBERS = (bool, int, float, complex, str, bytes, type(None), np.generic, type(...))
-LIBRARIES = ("cybackprop", "numpy")
-MOST = 256                               # elements of a container that is compared at each call
+from cybackprop.transforms.reaching import (
+    CONTAINERS,
+    EMPTY,
+    NUMBERS,
+    attribute_holder,
+    fingerprint,
+    in_library,
+    remember,
+)
 
 
 class Watcher:
-    """Collects the Python functions that run inside ``with watcher:``, and the library objects whose methods do."""
+    """Collects the Python functions that run inside ``with watcher:``, and the library objects whose methods do.
+
+    Attributes
+    ----------
+    before : dict
+        What could be reached as functions were entered; see `reaching.remember`.
+    """
 
     def __init__(self, is_module):
-        self.frames, self.objects = [], {}
+        self.frames, self.objects, self.before = [], {}, {}
         self._seen, self._is_module = set(), is_module
 
     def __enter__(self):
@@ -58,13 +71,16 @@ class Watcher:
                 self._enter(code, frame, free)
 
     def _enter(self, code, frame, free):
-        names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+        several = (code.co_flags & inspect.CO_VARARGS > 0) + (code.co_flags & inspect.CO_VARKEYWORDS > 0)
+        names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount + several]
         given = {name: way_to(frame.f_locals[name]) for name in names if name in frame.f_locals}
         values = {name: types.SimpleNamespace(cell_contents=frame.f_locals[name]) for name in code.co_freevars
                   if name in frame.f_locals}
-        before = {}
-        for _, _, value, label, *_ in places(code, frame.f_globals, given, values, self._is_module):
+        before, ends = {}, [frame.f_locals[name] for name in names if name in frame.f_locals]
+        for _, _, value, label, _, _, end in places(code, frame.f_globals, given, values, self._is_module):
             before[label] = fingerprint(value)
+            ends += [value] if end else []
+        remember(self.before, ends)
         self.frames.append((code, frame.f_globals, given, free, before))
 
 
@@ -77,11 +93,6 @@ def way_to(thing):
         return id(thing) if isinstance(thing, (Tensor, np.ndarray)) else weakref.ref(thing)
     except TypeError:
         return id(thing)
-
-
-def in_library(name):
-    """Whether a module is this package or NumPy."""
-    return isinstance(name, str) and name.partition(".")[0] in LIBRARIES
 
 
 def functions_of(frames, function):
@@ -137,10 +148,6 @@ def closures(frames, functions):
     return found
 
 
-EMPTY = object()
-CALLS = (types.MethodType, types.BuiltinMethodType)
-
-
 def filled(cell):
     """What a cell holds."""
     try:
@@ -154,7 +161,8 @@ def paths(code):
     """The places that a function reads: [(root, steps)]; a root is ("global" | "cell" | "local", name), a step
     ("attr", name) or ("item", key)."""
     found, aliases = set(), {}
-    stores = [i.argval for i in dis.get_instructions(code) if i.opname == "STORE_FAST"]
+    stores = [name for i in dis.get_instructions(code) if i.opname.startswith("STORE_FAST")
+              for name in (i.argval if isinstance(i.argval, tuple) else (i.argval,))]
     now = key = None
     for ins in dis.get_instructions(code):
         op, arg = ins.opname, ins.argval
@@ -168,11 +176,15 @@ def paths(code):
         elif op in ("BINARY_SUBSCR", "BINARY_OP") and key and (op == "BINARY_SUBSCR" or arg == 26):
             now = (key[0][0], (*key[0][1], ("item", key[1])))
         else:
-            if now:
+            if op.startswith("STORE_FAST") and isinstance(arg, tuple):         # two instructions in one, 3.13's
+                arg, rest = arg
+            else:
+                rest = None
+            if now and op.startswith("STORE_FAST") and stores.count(arg) == 1:
+                aliases[arg] = now       # another name of it, no use yet
+            elif now:
                 found.add(now)
-                if op == "STORE_FAST" and stores.count(arg) == 1:
-                    aliases[arg] = now
-            now = None
+            now = aliases.get(rest, (("local", rest), ())) if op == "STORE_FAST_LOAD_FAST" else None
             if op in ("LOAD_GLOBAL", "LOAD_NAME"):
                 now = (("global", arg), ())
             elif op in ("LOAD_DEREF", "LOAD_CLOSURE"):
@@ -187,13 +199,19 @@ def paths(code):
 
 
 def places(code, names, given, cells, is_module, known=None):
-    """[(holder, name, value, label, where, counted)] on all paths of a function; counted: its changes are counted.
+    """[(holder, name, value, label, where, counted, end)] on all paths of a function.
 
+    counted: its changes are counted.  end: what is done with the value the path doesn't say; see `reaching`.
     known: {id: object} of what may be an argument and can't be found by a weak reference.
     """
-    given = {name: (known or {}).get(way) if isinstance(way, int) else way() for name, way in given.items()}
+    given = {name: there(way, known or {}) for name, way in given.items()}
     return [place for root, steps in paths(code)
             for place in along(root, steps, names, given, cells, is_module)]
+
+
+def there(way, known):
+    """What `way_to` leads to, or None."""
+    return known.get(way) if isinstance(way, int) else way()
 
 
 def along(root, steps, names, given, cells, is_module):
@@ -201,17 +219,17 @@ def along(root, steps, names, given, cells, is_module):
     kind, name = root
     if kind == "global" and name in names:
         value = names[name]
-        yield names, name, value, name, "item", False
+        yield names, name, value, name, "item", False, ends(value, steps)
     elif kind == "cell" and name in cells:
         value = filled(cells[name])
-        yield cells[name], None, value, name, "cell", False
+        yield cells[name], None, value, name, "cell", False, ends(value, steps)
     elif kind == "local" and given.get(name) is not None:
         value = given[name]              # an argument: no place of its own, but the way to its attributes
-        yield value, None, value, name, "self", True
+        yield value, None, value, name, "self", True, ends(value, steps)
     else:
         return                           # a builtin, or a local variable
     label = name
-    for step, key in steps:
+    for k, (step, key) in enumerate(steps):
         if isinstance(value, (Tensor, np.ndarray, *NUMBERS)):
             return
         if isinstance(value, types.ModuleType) and in_library(value.__name__):
@@ -225,29 +243,10 @@ def along(root, steps, names, given, cells, is_module):
             value = getattr(holder, key) if where == "attr" else holder[key]
         except (KeyError, IndexError, TypeError, AttributeError):
             return
-        yield holder, key, value, label, where, counted
+        yield holder, key, value, label, where, counted, ends(value, steps[k + 1:])
 
 
-def attribute_holder(value, name):
-    """Where an attribute lies: (dict or object, place); place "none": reading it runs code, or it is not there."""
-    own = getattr(value, "__dict__", None)
-    if isinstance(own, dict) and name in own:
-        return own, "item"
-    if isinstance(value, types.ModuleType):
-        return value, "none"
-    for cls in type(value).__mro__:
-        if name in vars(cls):
-            found = vars(cls)[name]
-            plain = isinstance(found, (*NUMBERS, list, tuple, dict, np.ndarray, types.MemberDescriptorType))
-            return value, "attr" if plain else "none"
-    return value, "none"
-
-
-def fingerprint(value, left=MOST):
-    """What tells later whether the run itself has changed a container; holds nothing of it."""
-    if isinstance(value, NUMBERS):
-        return value
-    if not isinstance(value, (list, tuple, dict)) or len(value) > left:
-        return id(value)
-    parts = [fingerprint(part, left // 4) for part in (value.values() if isinstance(value, dict) else value)]
-    return (list(value), parts) if isinstance(value, dict) else parts
+def ends(value, steps):
+    """Whether a path says no more of what is read of a value: only steps into what it holds do."""
+    return not steps or steps[0] == ("attr", "__dict__") or (
+        steps[0][0] == "attr" and isinstance(value, (*CONTAINERS, contextvars.ContextVar)))
