@@ -7,6 +7,7 @@ copies of the states; then results, gradients and states are compared.
 from cybackprop._core import engine
 from cybackprop._core.engine import build_program
 from cybackprop.errors import AuditError
+from cybackprop.transforms.arguments import difference
 
 
 def audited(name, program, leaves, record):
@@ -21,6 +22,10 @@ def audited(name, program, leaves, record):
     run = record()
     plain = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative(), plain=True)
     _compare_instructions(name, program, plain)
+    other = program.result and difference(program.result, run.make)
+    if other:
+        raise AuditError(f"compile: {name} returned {other[0]!r} where it had returned {other[1]!r}; what is no tensor "
+                         "stays what it was in a replay")
     wrong = engine.differences(program, after, made, run.tensors, run.effects)
     if wrong:
         first = engine.first_difference(plain, before, run.recorder, leaves)

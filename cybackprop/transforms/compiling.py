@@ -7,7 +7,7 @@ from cybackprop._core.engine import Compiled, Key, build_program, coinciding, le
 from cybackprop.errors import AuditError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
-from cybackprop.transforms.arguments import unpack
+from cybackprop.transforms.arguments import unpacking
 from cybackprop.transforms.auditing import audited
 from cybackprop.transforms.recorded import Recorded
 
@@ -46,10 +46,16 @@ def compile(function=None, *, audit=0, reuse_results=False):
 
     Notes
     -----
-    Another shape, dtype or structure of the arguments, another mode of a module, a number in a global, closure or
-    attribute that has changed, another branch on a tensor's value: each records a program of its own.  Learning
-    rates, step counts, random streams, Parameters and `State` are read anew at each call.  Other effects (print,
-    append) happen while recording only.  A replay allocates nothing but its results and runs without the GIL.
+    Another shape, dtype or structure of the arguments, another mode of a module, a number in a global, closure,
+    attribute or context variable that has changed, a function or method that was replaced, another branch on a
+    tensor's value: each records a program of its own.  Learning rates, step counts, random streams, Parameters and
+    `State` are read anew at each call.  Other effects (print, append) happen while recording only.  A replay allocates
+    nothing but its results and runs without the GIL.
+
+    Of objects that loops, `getattr` or `vars` reach, the attributes are guarded whose names the code mentions, some
+    hundreds at most and in containers of up to 256 elements; what lies beyond, and what C code reads (an `attrgetter`,
+    a file, a clock), only audits see.  Results are tensors, and lists, tuples, dicts and sets of them; what else the
+    function returns (numbers, objects that were there before) stays what it was.
 
     Examples
     --------
@@ -64,7 +70,7 @@ def compile(function=None, *, audit=0, reuse_results=False):
         raise TypeError(f"compile: a function is needed, not {type(function).__name__}")
     if not isinstance(audit, int) or audit < 0:
         raise ValueError(f"compile: audit is how many calls there are from one audit to the next, not {audit!r}")
-    compiled = Compiled(function, _slow, unpack, audit, reuse_results)
+    compiled = Compiled(function, _slow, unpacking(function), audit, reuse_results)
     functools.update_wrapper(compiled, function, updated=())
     return compiled
 

@@ -1,5 +1,7 @@
 """What Program.explain and Program.profile print."""
 
+import numpy as np
+
 from cybackprop._core import engine
 from cybackprop._core.engine import leaf_fact
 from cybackprop.transforms.arguments import unpack
@@ -107,7 +109,15 @@ def _constants(program):
             place, _, shape, *_ = (None, None, ()) if v is None else engine.program_value(program, v)
             if place == "constant" and shape:
                 seen.setdefault(v, f"{_shown(program, v)} in {what.partition(':')[0]} at {line}")
-    return list(seen.values())
+    return [*seen.values(), *_numbers(program)]
+
+
+def _numbers(program):
+    """Numbers that are neither literals nor guarded, nor, as sweeps have them everywhere, 0 or 1."""
+    known = {0, 1, *(program.key.facts.numbers if program.key is not None else ())}
+    known = {float(np.dtype(kind).type(x)) for x in known if abs(x) < 1e38 for kind in ("f4", "f8")}
+    found = [(t.numpy().item(), op, line) for t, op, line in program.constants if t.shape == ()]
+    return dict.fromkeys(f"{x:.9g} in {op} at {line}" for x, op, line in found if x not in known)
 
 
 def _short(value):

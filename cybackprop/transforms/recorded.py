@@ -5,7 +5,7 @@ import gc
 from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Recorder, Tensor
 from cybackprop.errors import TapeError
-from cybackprop.transforms.arguments import pack, results
+from cybackprop.transforms.arguments import CONSTANT, others, pack, results
 from cybackprop.transforms.findings import Findings
 from cybackprop.transforms.rerun import rules
 from cybackprop.transforms.watching import Watcher
@@ -41,6 +41,7 @@ class Recorded:
                         if t.grad is not before and not self.recorder.made(t)]
         self._refuse_survivors()
         self._findings = Findings(self._watcher, is_module, leaves, function, self.recorder.constant_of)
+        self._refuse_others()
         # constant values that are arrays outside, and how to find those again
         self.paths = {v: guard for guard, thing in self._findings.arrays for v in self.recorder.constant_of(thing)}
 
@@ -53,7 +54,21 @@ class Recorded:
             left = self.recorder.survivors(wanted, history)
         if left:
             raise TapeError("compile: a tensor made while recording is kept outside: " + "; ".join(left[:3])
-                            + "; later runs would not change it.  Return it, or assign it to a cybackprop.State")
+                            + "; later runs would not change it.  Return it (lists, tuples and dicts may hold it), or "
+                            "assign it to a cybackprop.State")
+
+    def _refuse_others(self):
+        """What a run makes that is no tensor can't be made anew: one generator, say, would serve all calls."""
+        unknown = [x for x in others(self.make) if not isinstance(x, CONSTANT)]
+        if not unknown:
+            return
+        outside = {*self._findings.known, *self._watcher.objects, *map(id, self.leaves)}
+        outside.update(id(m) for top in self._findings.modules for _, m in top.named_modules())
+        for x in unknown:
+            if id(x) not in outside:
+                raise TapeError(f"compile: the function returned an object of type {type(x).__name__}, which later "
+                                "calls could not make anew; return tensors, numbers, and lists, tuples and dicts of "
+                                "them, or objects that were there before")
 
     @property
     def watcher(self):
@@ -77,7 +92,8 @@ class Recorded:
 
     def facts(self):
         """What says later whether modules and optimizers are as they are now."""
-        return Facts(self._findings.modules, self._watcher.objects.values(), self._findings.tensors)
+        found = self._findings
+        return Facts(found.modules, self._watcher.objects.values(), found.tensors, found.numbers)
 
     def derivative(self):
         """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
@@ -130,10 +146,13 @@ def is_module(thing):
 
 
 class Facts:
-    """Whether modules and optimizers are as they were when this was made; asked only when the structure has changed."""
+    """Whether modules and optimizers are as they were when this was made; asked only when the structure has changed.
 
-    def __init__(self, modules, others, tensors):
-        self._tensors = tensors
+    numbers: those that have a source, for `explain`.
+    """
+
+    def __init__(self, modules, others, tensors, numbers=()):
+        self._tensors, self.numbers = tensors, numbers
         self._modules = list({id(m): m for top in modules for _, m in top.named_modules()}.values())
         self._others = [thing for thing in others if hasattr(thing, "program_facts")]
         self._before = self._now()
@@ -151,6 +170,7 @@ class Facts:
     def twin(self, twins):
         """The same about the twins of what this is about."""
         other = Facts.__new__(Facts)
+        other.numbers = self.numbers
         other._tensors, other._modules = list(map(twins, self._tensors)), list(map(twins, self._modules))
         other._others, other._before = list(map(twins, self._others)), list(map(twins, self._before))
         return other
