@@ -34,7 +34,7 @@ cdef Tensor wrap(cbp_array *a):
     return t
 
 
-cdef Tensor own_value(Tensor x):
+cpdef Tensor own_value(Tensor x):
     """x, or a copy if its memory is a Parameter's and may change."""
     cdef cbp_array *a = x.a
     while a.is_view:

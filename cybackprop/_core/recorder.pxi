@@ -170,8 +170,12 @@ cdef class Recorder:
         cdef int32_t v
         origin = self.origins.get(id(arr))
         if origin is None:
-            base = arr.base
+            base = arr
             while base is not None:
+                shown = getattr(base, "obj", None)           # of a memoryview, which is what NumPy's view of a State has
+                if isinstance(shown, Tensor) and self.wrote((<Tensor>shown).a):
+                    raise TapeError("a program is being recorded, and reads NumPy's view of a State after it has written "
+                                    "the State; later runs would see what was there before: read the State itself")
                 if id(base) in self.origins and isinstance(base, np.ndarray):
                     raise TapeError("a program is being recorded, and NumPy made a view of one of its arguments, whose "
                                     "place later runs would not know; make it a tensor first (cb.tensor(x)[...])")
@@ -187,6 +191,11 @@ cdef class Recorder:
             v = self.input(a, ("arg", origin[1], arr))
             self.host_inputs[key] = v
         return 0
+
+    cdef bint wrote(self, cbp_array *a) except -1:
+        """Whether the run has written the memory of an array that was there before."""
+        v = self.ids.get(<size_t>root_of(a))
+        return v is not None and self.p.values[<int32_t>v].of >= 0
 
     cdef int see_grad(self, Tensor t, bint read) except -1:
         """t.grad is about to be read, or written."""

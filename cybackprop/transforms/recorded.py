@@ -1,6 +1,7 @@
 """One recorded call: the function ran eagerly, and all it did is written down."""
 
 import gc
+import operator
 
 from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Recorder, Tensor
@@ -34,9 +35,12 @@ class Recorded:
             self.recorder.start(leaves)
             with self._watcher:
                 self.result = function(*args, **kwargs)
+            self.tensors, self.make = results(self.result, leaves, self._mark)
+            owned = [engine.own_value(t) for t in self.tensors]
+            if any(map(operator.is_not, owned, self.tensors)):       # views of States: later runs would change them
+                self.tensors, self.result = owned, self.make(owned, leaves)
         finally:
             self.recorder.stop()
-        self.tensors, self.make = results(self.result, leaves, self._mark)
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
         self._refuse_survivors()

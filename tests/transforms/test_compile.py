@@ -434,3 +434,38 @@ def test_a_compiled_function_explains_and_profiles_its_programs(capsys):
         compiled.profile(ROWS[:1])
     with pytest.raises(TypeError, match="but for: array 2x3"):
         compiled.programs[0].profile()
+
+
+SHOWN = {
+    "reshaped": lambda s: s.reshape(3, 2),
+    "flat": lambda s: s.reshape(-1),
+    "detached": lambda s: s.detach(),
+    "a nest": lambda s: {"a": [s.reshape(6), s * 2], "b": s.detach()},
+    "spread": lambda s: cb.broadcast_to(s.reshape(1, 2, 3), (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", [cb.State, cb.Parameter])
+@pytest.mark.parametrize("name", SHOWN)
+def test_results_do_not_show_the_memory_of_a_state(name, kind):
+    """Recorded, audited and replayed alike: a later call writes the state, not what an earlier one returned."""
+    state, twin = kind(np.arange(6.0).reshape(2, 3)), kind(np.arange(6.0).reshape(2, 3))
+
+    def f(s, x):
+        s.assign(s + x)
+        return SHOWN[name](s)
+
+    compiled, kept, wanted = cb.compile(lambda x: f(state, x)), [], []
+    for k in range(5):
+        kept.append(compiled(np.full((2, 3), k + 1.0)))
+        wanted.append(flat(f(twin, np.full((2, 3), k + 1.0))))
+        assert [flat(tree) for tree in kept] == wanted
+
+
+def test_a_result_that_shows_a_parameter_has_its_history():
+    w = cb.Parameter(np.ones((2, 3)))
+    compiled = cb.compile(lambda x: (w.reshape(6), x * 2)[0])
+    for _ in range(4):
+        cb.sum(compiled(1.0) * 3).backward()
+        assert w.grad.tolist() == [[3.0] * 3] * 2
+        w.grad = None

@@ -100,6 +100,32 @@ def test_what_is_kept_outside_is_named_by_its_line():
         cb.compile(REFUSED["kept in an attribute"][0])(X)
 
 
+def test_a_view_of_a_state_that_numpy_has():
+    """It is read before a run, so what is read after a write must be read from the State itself."""
+    state = cb.State(np.ones(3))
+    view, part = np.asarray(state), np.asarray(state)[::-1][1:]
+
+    def late(which):
+        def f(x):
+            state.assign(state + x)
+            return cb.sum(cb.tensor(which))
+        return f
+
+    for which in (view, part):
+        with pytest.raises(cb.TapeError, match="read the State itself"):
+            cb.compile(late(which))(1.0)
+
+    def early(x):
+        y = cb.sum(cb.tensor(view)) * 1
+        state.assign(state + x)
+        return y
+
+    compiled, twin = cb.compile(early), cb.State(state)
+    for _ in range(4):
+        assert compiled(1.0).item() == cb.sum(twin).item()
+        twin.assign(twin + 1)
+
+
 @pytest.mark.parametrize("error", [ValueError("wrong"), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("when", [1, 2, 3])
 def test_what_a_function_raises_goes_through(when, error):
