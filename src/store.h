@@ -13,11 +13,12 @@ typedef struct cbp_array {
     struct cbp_array *base;          /* whose memory this is (counted): a viewed array or a store; NULL: its own */
     ptrdiff_t size;                  /* elements */
     int32_t pins;                    /* views and exports that hold the address: while > 0 the data may not move */
-    int32_t busy;                    /* runs without the GIL that read it, or -1: one that writes it */
+    int32_t busy;                    /* runs without the GIL that read it; -1: one that writes it; less: see turns.h */
     uint8_t dtype, ndim, is_view;    /* is_view: base is an array seen in another shape, not a store */
     uint8_t mutable;                 /* a Parameter's: whoever must not see it change copies */
     uint8_t recorded;                /* references that a recording has: 0 or 1 */
     uint8_t head_class, data_class;  /* size classes of the two blocks; small data lies in the head's block */
+    uint8_t wanted;                  /* used inside turns.c, else 0 */
     ptrdiff_t shape[CBP_MAX_DIMS];
 } cbp_array;
 

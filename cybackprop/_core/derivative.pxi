@@ -198,10 +198,6 @@ cdef class ProgramRow(Row):
         cdef Run run = <Run>r.saved
         cdef Program program = run.program
         cdef Derivative d = program.derivative
-        cdef cbp_array *a
-        cdef int i
-        cdef int32_t v
-        cdef char *at = <char *>r.cot.data
         if recording():                  # inside another program: operation by operation
             return give_all(self, r, s, self.vjp_rule(r, wrap(cbp_array_hold(r.cot))))
         present = run.come_from()
@@ -210,7 +206,22 @@ cdef class ProgramRow(Row):
                 run.mark(k)
             return give_all(self, r, s, self.vjp_rule(r, wrap(cbp_array_hold(r.cot))))
         number = d.sweeps.index(present)
-        run.check(number)
+        begin_turn(program)
+        try:
+            run.check(number)
+            results = self.swept(r, run, number, present)
+        finally:
+            end_turn(program)
+        return give_all(self, r, s, results)
+
+    cdef list swept(self, Record r, Run run, int number, tuple present):
+        """The cotangents of a recorded sweep."""
+        cdef Program program = run.program
+        cdef Derivative d = program.derivative
+        cdef cbp_array *a
+        cdef int i
+        cdef int32_t v
+        cdef char *at = <char *>r.cot.data
         for k, i in enumerate(d.outputs):
             if k in present:
                 cbp_frame_array(run.frame.f, d.inputs[number, k]).data = at
@@ -226,7 +237,7 @@ cdef class ProgramRow(Row):
             cbp_frame_array(run.frame.f, v).data = t.a.data
             results.append(t)
         program.run_sweep(run.frame, number)
-        return give_all(self, r, s, results)
+        return results
 
 
 @cython.final

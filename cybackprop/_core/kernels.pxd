@@ -137,6 +137,21 @@ cdef extern from "store.h" nogil:
     size_t cbp_itemsize(cbp_dtype dtype) noexcept
     size_t cbp_bytes_in_use() noexcept
 
+cdef extern from "turns.h":
+    ctypedef struct cbp_turn:
+        cbp_array **arrays
+        int32_t n, n_written, mark, holder, due
+    cbp_turn *cbp_turns
+    bint cbp_turn_fits(const cbp_turn *t) noexcept
+    bint cbp_turn_circle(const cbp_turn *t) noexcept
+    void cbp_turn_mark(const cbp_turn *t, int by) noexcept
+    void cbp_turn_enter(cbp_turn *t) noexcept
+    void cbp_turn_leave(cbp_turn *t) noexcept
+    unsigned cbp_turn_round
+    void cbp_turn_wake() noexcept
+    void cbp_turn_wait(unsigned seen, int due) noexcept nogil
+    void cbp_turn_forget() noexcept
+
 cdef extern from "walk.h" nogil:
     ctypedef void (*cbp_run_loop)(int row, Py_ssize_t n, const void *a, Py_ssize_t sa, const void *b, Py_ssize_t sb,
                                   void *y) noexcept nogil

@@ -16,7 +16,7 @@ cdef class Watch:
     cdef void look(self) noexcept:
         try:
             PyErr_CheckSignals()
-            self.stopped = self.stop() or not self.key.holds()
+            self.stopped = cbp_turns != NULL or self.stop() or not self.key.holds()      # others wait for a turn
         except BaseException as error:
             self.error, self.stopped = error, True
         self.last = monotonic()

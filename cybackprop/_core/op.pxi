@@ -50,6 +50,7 @@ cdef int run_op(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, d
     cdef cbp_array *scratch = NULL
     cdef size_t room
     cdef int i, status, made = 0
+    touch_all(inputs, n_in)
     for i in range(info.n_out):
         if outputs[i] != NULL:
             outputs[i] = &shapes[i]
@@ -108,10 +109,14 @@ cdef int run_in_place(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outp
     what: who writes, for the TapeError of a record that kept an older version.
     """
     cdef int i
-    for i in range(n_out):
-        if outputs[i] != NULL and outputs[i].busy:
-            wait_for(outputs[i])
-        if outputs[i] != NULL and recording():
+    cdef cbp_turn t
+    touch_all(inputs, n_in)
+    touch_all(outputs, n_out)
+    t = turn_of(outputs, n_out, n_out)
+    if not cbp_turn_fits(&t):
+        wait_for(&t)
+    for i in range(n_out if recording() else 0):
+        if outputs[i] != NULL:
             (<Recorder>cbp_recorder).before_write(outputs[i])
     cbp_op_infos[op.kind].run(op, inputs, n_in, outputs, NULL)
     if recording():

@@ -50,6 +50,7 @@ cdef class Program:
     cdef readonly list effects           # (tensor, number of the output or None): what .grad is afterwards
     cdef cbp_array **states              # all that it reads or writes, those first that it writes
     cdef int n_states, n_written, active     # active: runs under way
+    cdef int n_taken                     # no other program may read or write so many of them meanwhile
     cdef int32_t refused                 # the instruction that the last replay stopped at
     cdef object __weakref__
     cdef public object result            # (tensors) -> what the function returned; None: nothing
@@ -110,6 +111,9 @@ cdef class Program:
                 if o >= 0 and self.p.values[o].place == CBP_STATE:
                     seen[<size_t>self.p.values[o].held] = o
         self.n_written = len(seen)
+        for owner, _ in self.effects:    # not written, but their gradients are, also by programs that read the same
+            seen.setdefault(<size_t>(<Tensor>owner).a, owner)
+        self.n_taken = len(seen)
         self.writes = self.n_written > 0
         for i in range(self.p.n_values):
             if self.p.values[i].place == CBP_STATE:
@@ -118,8 +122,12 @@ cdef class Program:
         self.states = <cbp_array **>calloc(self.n_states + 1, sizeof(cbp_array *))
         if self.states == NULL:
             raise MemoryError
-        for k, o in enumerate(seen.values()):
-            self.states[k] = self.p.values[o].held
+        for k, owner in enumerate(seen.values()):
+            if isinstance(owner, Tensor):
+                self.states[k] = (<Tensor>owner).a
+            else:
+                o = owner
+                self.states[k] = self.p.values[o].held
         return 0
 
     cdef Frame frame(self):
@@ -169,20 +177,20 @@ cdef class Program:
         try:
             if self.derivative is not None:
                 leaves = own_arrays(leaves, views)
-            copies = self.bind(frame, leaves, views)
-            self.bind_outputs(frame, made)
-            entry = None if self.derivative is None else self.derivative.entry()
-            begin_turn(self)
+            begin_turn(self)             # before anything is looked at: gradients, versions, what a history keeps
             try:
+                copies = self.bind(frame, leaves, views)
+                self.bind_outputs(frame, made)
+                entry = None if self.derivative is None else self.derivative.entry()
                 if self.run(frame) != CBP_OK:
                     self.refused = frame.f.at
                     return NOT_THIS
                 self.commit(frame, made)
+                if self.derivative is not None:
+                    self.derivative.link(self, frame, leaves, copies, made, entry)
+                    linked = True
             finally:
                 end_turn(self)
-            if self.derivative is not None:
-                self.derivative.link(self, frame, leaves, copies, made, entry)
-                linked = True
             if self.single:
                 return made[0]
             return None if self.result is None else self.result(made[:self.n_results], leaves)
@@ -325,10 +333,8 @@ cdef class Program:
         cdef int32_t begin, end
         cdef cbp_status status
         begin, end = sweep_bounds(self.p, number)
-        begin_turn(self)
         with nogil:
             status = cbp_frame_run(frame.f, begin, end)
-        end_turn(self)
         if status == CBP_STOPPED:
             raise_stopped()
         return 0

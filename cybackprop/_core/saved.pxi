@@ -166,14 +166,20 @@ cdef class SavedPrograms:
     def contents(self):
         """The file with the states as they are now, between two runs."""
         cdef bytearray data = bytearray(self.s.size)
-        cdef int i = 0
-        while i < self.s.n_arrays:
-            if self.s.arrays[i].array.busy >= 0:
-                i += 1
-            else:                        # meanwhile others may begin: look at all of them again
-                wait_for(self.s.arrays[i].array)
-                i = 0
-        cbp_saved_write(&self.s, <char *>data)
+        cdef int i
+        cdef cbp_turn t
+        cdef cbp_array **arrays = <cbp_array **>malloc((self.s.n_arrays + 1) * sizeof(cbp_array *))
+        if arrays == NULL:
+            raise MemoryError
+        for i in range(self.s.n_arrays):
+            arrays[i] = self.s.arrays[i].array
+        t = turn_of(arrays, self.s.n_arrays, 0)
+        try:
+            if not cbp_turn_fits(&t):
+                wait_for(&t)
+            cbp_saved_write(&self.s, <char *>data)
+        finally:
+            free(arrays)
         return bytes(data)
 
     def bind(self, int k, int64_t batch, size_t most=0):

@@ -1,57 +1,68 @@
 # Whose turn it is: programs run without the GIL, so two that write one state, or one that writes and one that reads it,
-# run one after the other.  The GIL guards the marks in the arrays; whoever finds one waits without it.
+# run one after the other.  Marks and queue are in src/turns.h; whoever finds a mark waits here without the GIL.
 
-cdef object turnstile = threading.Condition()
-cdef int n_waiting = 0
 cdef object programs = weakref.WeakSet()           # all there are
+cdef dict holds = {}                     # mark of a thread -> the States that it holds
+cdef int n_holders = 0                   # of those: one look at this where nobody does
+cdef int32_t newest_mark = -1
+cdef double PATIENCE = 0.001             # seconds that others may pass
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    static __declspec(thread) int32_t cbp_my_mark = 0;
+    #else
+    static _Thread_local int32_t cbp_my_mark = 0;
+    #endif
+    """
+    int32_t cbp_my_mark                  # 0: this thread holds nothing
 
 
-cdef int wait_for(cbp_array *a) except -1:
-    """Until no program reads or writes an array."""
-    global n_waiting
-    n_waiting += 1
+cdef inline cbp_turn turn_of(cbp_array **arrays, int n, int n_written) noexcept:
+    cdef cbp_turn t
+    t.arrays, t.n, t.n_written, t.mark, t.holder = arrays, n, n_written, -1, 0
+    if n_holders:
+        t.holder = cbp_my_mark
+    return t
+
+
+cdef bint wait_for(cbp_turn *t) except -1:
+    """Until it is this turn: False, and nothing has run since.  True: it never would be."""
+    cdef double start = monotonic()
+    cdef unsigned seen
+    cbp_turn_enter(t)
     try:
-        with turnstile:
-            while a.busy:
-                turnstile.wait(0.05)
+        while not cbp_turn_fits(t):
+            if cbp_turn_circle(t):
+                return True
+            seen = cbp_turn_round
+            with nogil:
+                cbp_turn_wait(seen, t.due)
+            t.due = monotonic() - start > PATIENCE
+            PyErr_CheckSignals()
     finally:
-        n_waiting -= 1
+        cbp_turn_leave(t)
+    return False
+
+
+cdef int begin(cbp_turn *t) except -1:
+    if not cbp_turn_fits(t) and wait_for(t):
+        raise TapeError("two threads record or audit functions, and each waits for a State that the other holds")
+    cbp_turn_mark(t, 1)
     return 0
 
 
 cdef int begin_turn(Program p) except -1:
     """Mark the states of a program as read or written."""
-    cdef int i
-    while True:
-        for i in range(p.n_states):
-            if p.states[i].busy < 0 or (i < p.n_written and p.states[i].busy):
-                break
-        else:
-            break
-        wait_for(p.states[i])
+    cdef cbp_turn t = turn_of(p.states, p.n_states, p.n_taken)
+    begin(&t)
     p.active += 1
-    for i in range(p.n_states):
-        p.states[i].pins += 1
-        if i < p.n_written:
-            p.states[i].busy = -1
-        else:
-            p.states[i].busy += 1
     return 0
 
 
-cdef int end_turn(Program p) except -1:
-    cdef int i
+cdef void end_turn(Program p) noexcept:
+    cdef cbp_turn t = turn_of(p.states, p.n_states, p.n_taken)
     p.active -= 1
-    for i in range(p.n_states):
-        p.states[i].pins -= 1
-        if i < p.n_written:
-            p.states[i].busy = 0
-        else:
-            p.states[i].busy -= 1
-    if n_waiting:
-        with turnstile:
-            turnstile.notify_all()
-    return 0
+    cbp_turn_mark(&t, -1)
 
 
 # Loops outside of programs only read States, what they write they write at the end.
@@ -60,47 +71,102 @@ cdef dict readers = {}                   # address of the list of what a loop re
 
 
 cdef int begin_reading(cbp_array **arrays, int n) except -1:
-    cdef int i
-    for i in range(n):
-        while arrays[i] != NULL and root_of(arrays[i]).busy < 0:
-            wait_for(root_of(arrays[i]))
+    cdef cbp_turn t = turn_of(arrays, n, 0)
+    begin(&t)
     readers[<size_t>arrays] = n
-    mark_reading(arrays, n, 1)
     return 0
 
 
 cdef int end_reading(cbp_array **arrays, int n) except -1:
+    cdef cbp_turn t = turn_of(arrays, n, 0)
     del readers[<size_t>arrays]
-    mark_reading(arrays, n, -1)
-    if n_waiting:
-        with turnstile:
-            turnstile.notify_all()
+    cbp_turn_mark(&t, -1)
     return 0
 
 
-cdef void mark_reading(cbp_array **arrays, int n, int by) noexcept:
+# What is recorded or audited is many operations: the thread holds all States meanwhile that they read or write.
+
+cdef int hold_arrays(cbp_array **arrays, int n) except -1:
+    """Wait for arrays and keep them; not where others wait for this thread: then all go on as threads without programs."""
+    cdef cbp_turn t = turn_of(arrays, n, n)
     cdef int i
-    cdef cbp_array *a
+    if t.holder == 0 or (not cbp_turn_fits(&t) and wait_for(&t)):
+        return 0
     for i in range(n):
-        if arrays[i] != NULL:
-            a = root_of(arrays[i])
-            a.pins += by
-            a.busy += by
+        if root_of(arrays[i]).busy != t.holder:
+            (<list>holds[t.holder]).append(state_of(root_of(arrays[i])))
+    t.mark = t.holder
+    cbp_turn_mark(&t, 1)
+    return 0
+
+
+cdef inline int touch(cbp_array *a) except -1:
+    """Before an operation that may be recorded reads or writes an array."""
+    if n_holders and a != NULL and a.mutable and recording():
+        a = root_of(a)
+        if a.busy != cbp_my_mark and not a.recorded:         # else it was made meanwhile: nobody else has it
+            hold_arrays(&a, 1)
+    return 0
+
+
+cdef int touch_all(cbp_array **arrays, int n) except -1:
+    cdef int i
+    for i in range(n):
+        touch(arrays[i])
+    return 0
+
+
+def take_turn(Compiled compiled, list held):
+    """Hold the states of a function's programs, and its door, until `leave_turn` with the same empty list."""
+    global n_holders, newest_mark, cbp_my_mark
+    cdef Program p
+    if cbp_my_mark == 0:                 # else whoever came first in this thread lets go of all
+        newest_mark = newest_mark - 1 if newest_mark > -(1 << 30) else -2
+        cbp_my_mark = newest_mark
+        holds[cbp_my_mark] = held
+        n_holders += 1
+    hold_arrays(&compiled.door.a, 1)
+    for p in compiled.programs[:]:
+        hold_arrays(p.states, p.n_states)
+
+
+def leave_turn(list held):
+    global n_holders, cbp_my_mark
+    if holds.get(cbp_my_mark) is held:
+        del holds[cbp_my_mark]
+        cbp_my_mark = 0
+        n_holders -= 1
+        let_go(held)
+
+
+cdef int let_go(list held) except -1:
+    cdef State s
+    for s in held:
+        s.a.busy = 0
+    cbp_turn_wake()
+    return 0
 
 
 def forget_turns():
     """In a forked child: the threads that ran programs are not there, so nobody would take their marks away."""
-    global turnstile, n_waiting
+    global n_holders
     cdef Program p
+    cdef cbp_turn t
     cdef int i
-    turnstile, n_waiting = threading.Condition(), 0
+    cbp_turn_forget()
+    for mark in list(holds):
+        if mark != cbp_my_mark:
+            let_go(holds.pop(mark))
+            n_holders -= 1
     for p in programs:
         for i in range(p.n_states if p.active else 0):
             p.states[i].pins -= p.active
-            p.states[i].busy = 0
+            if p.states[i].busy != cbp_my_mark:
+                p.states[i].busy = 0
         p.active = 0
     for at, n in readers.items():
-        mark_reading(<cbp_array **><size_t>at, n, -1)
+        t = turn_of(<cbp_array **><size_t>at, n, 0)
+        cbp_turn_mark(&t, -1)
     readers.clear()
 
 

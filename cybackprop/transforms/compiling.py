@@ -3,7 +3,7 @@
 import functools
 import warnings
 
-from cybackprop._core.engine import Compiled, Key, build_program, coinciding, leaf_fact
+from cybackprop._core.engine import Compiled, Key, build_program, coinciding, leaf_fact, leave_turn, take_turn
 from cybackprop.errors import AuditError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
@@ -76,24 +76,51 @@ def compile(function=None, *, audit=0, reuse_results=False):
 
 
 def _slow(compiled, spec, leaves, args, kwargs, program):
-    """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
-    def record():
-        return Recorded(compiled.function, spec, leaves, args, kwargs, program is not None)
+    """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call).
 
-    if program is not None:
-        try:
-            return audited(_name(compiled), program, leaves, record)
-        except AuditError:
+    The thread has the turn of all States meanwhile: what others write between two operations would be no run's result.
+    """
+    before = list(compiled.programs)
+    if program is None and _too_many(compiled, spec, leaves):
+        return compiled.function(*args, **kwargs)
+    held = []
+    try:
+        take_turn(compiled, held)
+        if program is not None:
+            return _audited(compiled, spec, leaves, args, kwargs, program)
+        if all(map(before.__contains__, compiled.programs)):
+            return _recorded(compiled, spec, leaves, args, kwargs)
+    finally:
+        leave_turn(held)
+    return compiled(*args, **kwargs)     # another thread has recorded it meanwhile
+
+
+def _audited(compiled, spec, leaves, args, kwargs, program):
+    def record():
+        return Recorded(compiled.function, spec, leaves, args, kwargs, True)
+
+    try:
+        return audited(_name(compiled), program, leaves, record)
+    except AuditError:
+        if program in compiled.programs:
             compiled.programs.remove(program)
-            raise
+        raise
+
+
+def _too_many(compiled, spec, leaves):
+    """Whether there are so many programs that this call runs eagerly; says so once."""
     if _alike(compiled, spec, leaves) >= MOST_PATHS or len(compiled.programs) >= MOST_PROGRAMS:
         if compiled.state is None:
             compiled.state = "eager"
             warnings.warn(f"compile: {_name(compiled)} has {len(compiled.programs)} programs and this call would need "
-                          "another; from now on such calls run eagerly", RuntimeWarning, stacklevel=3)
-        return compiled.function(*args, **kwargs)
+                          "another; from now on such calls run eagerly", RuntimeWarning, stacklevel=4)
+        return True
+    return False
+
+
+def _recorded(compiled, spec, leaves, args, kwargs):
     facts = [leaf_fact(x) for x in leaves]
-    run = record()
+    run = Recorded(compiled.function, spec, leaves, args, kwargs)
     program = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative())
     program.single = len(run.tensors) == 1 and run.tensors[0] is run.result
     program.result = None if run.result is None else run.make

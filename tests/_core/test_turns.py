@@ -70,6 +70,44 @@ def test_reads_and_writes_are_whole():
     assert [pair for pair in seen if pair[0] != pair[1]] == [] and len(set(state.tolist())) == 1
 
 
+@pytest.mark.parametrize("readers", [1, 3])
+def test_whoever_waits_gets_a_turn(readers):
+    """Readers that overlap, or one that comes back at once, would keep a writer out for ever."""
+    state = cb.State(np.zeros(300_000, np.float32))
+    read = [cb.compile(lambda: cb.sum(cb.exp(state) * 2)) for _ in range(readers)]
+    write = cb.compile(lambda: state.assign(state + 1))
+    for f in [*read, write] * 3:
+        f()
+    stop, waits = threading.Event(), []
+
+    def writes():
+        for work in [write, lambda: state.assign(np.zeros(state.shape, np.float32))] * 20:
+            start = time.perf_counter()
+            work()
+            waits.append(time.perf_counter() - start)
+        stop.set()
+
+    in_threads([writes, *[lambda f=f: [f() for _ in iter(stop.is_set, True)] for f in read]])
+    assert len(waits) == 40 and sum(waits) < 20
+
+
+def test_a_program_of_many_states_gets_a_turn():
+    """Its states are never free all at once if programs of one each may pass it again and again."""
+    states = [cb.State(np.zeros(100_000, np.float32)) for _ in range(3)]
+    single = [cb.compile(lambda s=s: s.assign(cb.tanh(s) + 1)) for s in states]
+    every = cb.compile(lambda: [s.assign(s * 0) for s in states] and None)
+    for f in [*single, every] * 3:
+        f()
+    stop, count = threading.Event(), []
+
+    def work():
+        count.extend(every() for _ in range(20))
+        stop.set()
+
+    in_threads([work, *[lambda f=f: [f() for _ in iter(stop.is_set, True)] for f in single]])
+    assert len(count) == 20
+
+
 def test_other_threads_run_meanwhile():
     """A Python thread keeps most of its pace while another replays."""
     step, _, x = busy_step(512, 1024)

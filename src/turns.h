@@ -1,0 +1,38 @@
+/* turns.h: whose turn it is.  Programs run without the GIL, so each marks the arrays that it reads or writes (`busy` in
+ * store.h); whoever finds a mark waits in a queue.  All of this runs under the GIL, which guards marks and queue.
+ *
+ * Who comes may pass those that wait, else each change of threads would cost a wake-up; but not those that are due, who
+ * have waited a millisecond.  A thread that holds arrays over several operations (an audit, a recording) has a mark of
+ * its own there, so that it does not wait for itself; it passes all that wait, for they may wait for it.
+ */
+#ifndef CBP_TURNS_H
+#define CBP_TURNS_H
+
+#include "store.h"
+
+typedef struct cbp_turn {
+    cbp_array **arrays;                /* views stand for what they are views of, NULL for nothing */
+    int32_t n, n_written;              /* those that are written come first */
+    int32_t mark;                      /* what is written gets it: -1, or the holder's */
+    int32_t holder;                    /* the mark of the thread if it holds arrays, 0: it holds none */
+    int32_t due;                       /* nobody passes it any more */
+    struct cbp_turn *next;             /* who came after it */
+} cbp_turn;
+
+extern cbp_turn *cbp_turns;            /* the queue, who came first in front */
+extern unsigned cbp_turn_round;        /* counts the ends of turns */
+
+/* Whether it is this turn. */
+int cbp_turn_fits(const cbp_turn *t);
+/* Whether the thread, a holder, and others that hold arrays wait for each other in a circle. */
+int cbp_turn_circle(const cbp_turn *t);
+/* by: 1 puts the marks, -1 takes them away.  Written arrays stay where they are meanwhile, but for a holder's. */
+void cbp_turn_mark(const cbp_turn *t, int by);
+void cbp_turn_enter(cbp_turn *t);
+void cbp_turn_leave(cbp_turn *t);
+/* Without the GIL: until a turn has ended since round `seen`, a millisecond or, where it is due, a twentieth of a second. */
+void cbp_turn_wait(unsigned seen, int due);
+void cbp_turn_wake(void);
+void cbp_turn_forget(void);            /* in a forked child: nobody waits */
+
+#endif
