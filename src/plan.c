@@ -63,16 +63,22 @@ int cbp_optional(const cbp_op *op, int k)
 
 /* ---- copies that nobody can tell from the original ---- */
 
-/* A result that is made for it alone is written straight into the caller's memory. */
-static int made_for_it(const cbp_program *p, const cbp_instr *copy, int32_t v)
+/* By value: the segment that makes it, -1 where none does or where it is seen in another shape. */
+static void find_segments(const cbp_program *p, int32_t *segment)
 {
-    if (p->values[v].place != CBP_TEMP || p->values[v].of >= 0) return 0;
-    for (int32_t w = 0; w < p->n_values; w++)
-        if (p->values[w].of == v) return 0;
-    for (int32_t i = 0; i < p->n_instrs; i++)         /* made in this segment, so that the caller's memory is there */
+    for (int32_t v = 0; v < p->n_values; v++) segment[v] = -1;
+    for (int32_t i = p->n_instrs - 1; i >= 0; i--)
         for (int32_t k = 0; k < p->instrs[i].n_out; k++)
-            if (cbp_out(p, &p->instrs[i])[k] == v) return p->instrs[i].segment == copy->segment;
-    return 0;
+            if (cbp_out(p, &p->instrs[i])[k] >= 0) segment[cbp_out(p, &p->instrs[i])[k]] = p->instrs[i].segment;
+    for (int32_t v = 0; v < p->n_values; v++)
+        if (p->values[v].of >= 0) segment[p->values[v].of] = -1;
+}
+
+/* A result that is made for it alone is written straight into the caller's memory; made in the copy's segment, so that
+ * this memory is there. */
+static int made_for_it(const cbp_program *p, const cbp_instr *copy, int32_t v, const int32_t *segment)
+{
+    return p->values[v].place == CBP_TEMP && p->values[v].of < 0 && segment[v] == copy->segment;
 }
 
 /* Marks the values that are written over, as States of bodies are. */
@@ -95,11 +101,12 @@ static int parts(const cbp_program *p, const uint8_t *lost, int32_t from, int32_
 cbp_status cbp_drop_copies(cbp_program *p)
 {
     uint8_t *keep = malloc((size_t)p->n_instrs + 1), *lost = calloc((size_t)p->n_values + 1, 1);
-    int32_t *now = malloc(((size_t)p->n_values + 1) * sizeof *now);
+    int32_t *now = malloc(2 * ((size_t)p->n_values + 1) * sizeof *now), *segment = now + p->n_values + 1;
     if (!keep || !lost || !now) return free(keep), free(lost), free(now), CBP_NOMEM;
     mark_lost(p, lost);
     for (int32_t v = 0; v < p->n_values; v++) now[v] = v;
     for (int turn = 0; turn < 2; turn++) {
+        find_segments(p, segment);
         for (int32_t i = 0; i < p->n_instrs; i++) {
             const cbp_instr *x = &p->instrs[i];
             keep[i] = 1;
@@ -108,7 +115,7 @@ cbp_status cbp_drop_copies(cbp_program *p)
             const int inner = p->values[to].place == CBP_TEMP && p->values[cbp_root(p, from)].place != CBP_STATE
                 && !parts(p, lost, from, to);
             if (turn == 0 && inner) keep[i] = 0, now[to] = from;
-            if (turn == 1 && p->values[to].place == CBP_OUTPUT && now[from] == from && made_for_it(p, x, from))
+            if (turn == 1 && p->values[to].place == CBP_OUTPUT && now[from] == from && made_for_it(p, x, from, segment))
                 keep[i] = 0, now[from] = to;
         }
         rename_all(p, now);
