@@ -145,7 +145,6 @@ static void choose(search *s, int32_t start)
 
 static int worth_it(const search *s)
 {
-    if (s->rows == 0 || cbp_groups(s->rows) < 2) return 0;
     return s->cost >= 2 * WORTH || (s->products && s->n_steps > 1);
 }
 
@@ -350,7 +349,7 @@ cbp_status cbp_make_tiles(cbp_program *p)
                 .last = malloc(n * sizeof(int32_t))};
     cbp_status status = s.turn && s.where && s.reg && s.last ? CBP_OK : CBP_NOMEM;
     for (int32_t i = 0; status == CBP_OK && i < p->n_instrs; i++) {
-        if (p->instrs[i].writes || !rows_of(p, &p->instrs[i])) continue;
+        if (p->instrs[i].writes || cbp_groups(rows_of(p, &p->instrs[i])) < 2) continue;      /* looks no further ahead */
         choose(&s, i);
         if (worth_it(&s)) status = write_tile(&s);
     }
