@@ -15,14 +15,14 @@
 enum { SCRATCH = 64 << 10, FEW = 64, MANY = 256, MOST_LINKS = 4096 };
 
 typedef struct {
-    int32_t place, members;            /* the instruction it runs at; how many have joined */
+    int32_t place, members, newest;    /* the instruction it runs at; how many have joined, and the last of them */
     uint8_t dtype;
     ptrdiff_t size;
 } group;
 
 typedef struct {
     cbp_program *p;
-    int32_t *of;                       /* by instruction: its group, -1: none */
+    int32_t *of, *next;                /* by instruction: its group, and the next that has joined that; -1: none */
     int32_t *made, *last;              /* by value (its root): the instruction that makes it, the last that reads it */
     int32_t *number;                   /* by value: the one number that it is in every element, -1 */
     int32_t *reg;                      /* by value: its register in the chain that is being written */
@@ -76,7 +76,7 @@ static void find(search *s)
     for (int32_t v = 0; v < p->n_values; v++) s->made[v] = s->last[v] = s->number[v] = -1;
     for (int32_t i = 0; i < p->n_instrs; i++) {
         const cbp_instr *x = &p->instrs[i];
-        s->of[i] = -1;
+        s->of[i] = s->next[i] = -1;
         if (x->op.kind == CBP_OP_broadcast_to && p->values[cbp_in(p, x)[0]].size == 1)
             s->number[cbp_out(p, x)[0]] = cbp_in(p, x)[0];
         if (is_link(s, x)) {
@@ -84,10 +84,11 @@ static void find(search *s)
                 if (may_join(s, x, g)) s->of[i] = g;
             if (s->of[i] < 0) {
                 const cbp_value *y = &p->values[cbp_out(p, x)[0]];
-                s->groups[s->n_groups] = (group){i, 0, y->dtype, y->size};
+                s->groups[s->n_groups] = (group){i, 0, i, y->dtype, y->size};
                 s->of[i] = s->n_groups++;
             }
-            s->groups[s->of[i]].members++;
+            group *mine = &s->groups[s->of[i]];
+            if (mine->members++) mine->newest = s->next[mine->newest] = i;
         }
         for (int32_t k = 0; k < x->n_out; k++)
             if (cbp_out(p, x)[k] >= 0) s->made[cbp_root(p, cbp_out(p, x)[k])] = i;
@@ -124,8 +125,7 @@ static void number_registers(search *s, int32_t g, const uint8_t *outside, write
 {
     const cbp_program *p = s->p;
     cbp_chain *c = w->c;
-    for (int32_t i = s->groups[g].place; i < p->n_instrs; i++) {
-        if (s->of[i] != g) continue;
+    for (int32_t i = s->groups[g].place; i >= 0; i = s->next[i]) {
         for (int32_t k = 0; k < p->instrs[i].n_in; k++) {
             if (cbp_in(p, &p->instrs[i])[k] < 0) continue;
             const int32_t v = as_number(s, cbp_in(p, &p->instrs[i])[k]), m = s->made[cbp_root(p, v)];
@@ -133,9 +133,9 @@ static void number_registers(search *s, int32_t g, const uint8_t *outside, write
             if ((m < 0 || s->of[m] != g || p->values[v].of >= 0) && s->reg[v] < 0) s->reg[v] = c->n_in, w->list[c->n_in++] = v;
         }
     }
-    for (int32_t i = s->groups[g].place; i < p->n_instrs; i++) {
-        const int32_t v = s->of[i] == g ? cbp_out(p, &p->instrs[i])[0] : -1;
-        if (v >= 0 && outside[v]) s->reg[v] = c->n_in + c->n_out, w->list[c->n_in + c->n_out++] = v;
+    for (int32_t i = s->groups[g].place; i >= 0; i = s->next[i]) {
+        const int32_t v = cbp_out(p, &p->instrs[i])[0];
+        if (outside[v]) s->reg[v] = c->n_in + c->n_out, w->list[c->n_in + c->n_out++] = v;
     }
 }
 
@@ -166,8 +166,7 @@ static void write_links(search *s, int32_t g, writer *w)
     const cbp_program *p = s->p;
     cbp_chain *c = w->c;
     const int32_t fixed = c->n_in + c->n_out;
-    for (int32_t i = s->groups[g].place; i < p->n_instrs; i++) {
-        if (s->of[i] != g) continue;
+    for (int32_t i = s->groups[g].place; i >= 0; i = s->next[i]) {
         const cbp_instr *x = &p->instrs[i];
         const int operands = x->op.kind == CBP_OP_unary ? 1 : x->op.kind == CBP_OP_binary_vjp ? 4 : 2, adds = x->n_in > operands;
         const int32_t y = cbp_out(p, x)[0];
@@ -186,6 +185,19 @@ static void write_links(search *s, int32_t g, writer *w)
     }
 }
 
+/* Registers are numbered anew for each chain. */
+static void forget_registers(search *s, int32_t g)
+{
+    const cbp_program *p = s->p;
+    for (int32_t i = s->groups[g].place; i >= 0; i = s->next[i])
+        for (int32_t k = 0; k < p->instrs[i].n_in + p->instrs[i].n_out; k++) {
+            const int32_t v = p->args[p->instrs[i].in + k];
+            if (v < 0) continue;
+            s->reg[v] = s->last[v] = -1;
+            if (k < p->instrs[i].n_in) s->reg[as_number(s, v)] = s->last[as_number(s, v)] = -1;
+        }
+}
+
 static cbp_status write_chain(search *s, int32_t g, const uint8_t *outside)
 {
     cbp_program *p = s->p;
@@ -194,9 +206,9 @@ static cbp_status write_chain(search *s, int32_t g, const uint8_t *outside)
     writer w = {c, malloc(6 * (size_t)members * sizeof(int32_t)), malloc(6 * (size_t)members * sizeof(int32_t)), 0};
     cbp_status status = CBP_NOMEM;
     if (c && w.list && w.free_slots) {
-        for (int32_t v = 0; v < p->n_values; v++) s->reg[v] = s->last[v] = -1;
         number_registers(s, g, outside, &w);
         write_links(s, g, &w);
+        forget_registers(s, g);
         const ptrdiff_t registers = c->n_in + c->n_out + c->n_slots, fit = SCRATCH / 4 / registers / FEW * FEW;
         c->block = fit < FEW ? FEW : fit > MANY ? MANY : fit;
         if (s->groups[g].size < c->block) c->block = (s->groups[g].size + 15) / 16 * 16;
@@ -221,6 +233,7 @@ static cbp_status write_all(search *s, uint8_t *outside)
     cbp_program *p = s->p;
     cbp_status status = CBP_OK;
     find_outside(s, outside);
+    for (int32_t v = 0; v < p->n_values; v++) s->reg[v] = s->last[v] = -1;
     for (int32_t g = 0; g < s->n_groups && status == CBP_OK; g++) {
         if (s->groups[g].members < 2) {
             s->of[s->groups[g].place] = -1;
@@ -238,15 +251,15 @@ static cbp_status write_all(search *s, uint8_t *outside)
 cbp_status cbp_make_chains(cbp_program *p)
 {
     const size_t n = (size_t)p->n_values + 1, m = (size_t)p->n_instrs + 1;
-    search s = {p, malloc(m * sizeof(int32_t)), malloc(n * sizeof(int32_t)), malloc(n * sizeof(int32_t)),
+    search s = {p, malloc(m * sizeof(int32_t)), malloc(m * sizeof(int32_t)), malloc(n * sizeof(int32_t)), malloc(n * sizeof(int32_t)),
                 malloc(n * sizeof(int32_t)), malloc(n * sizeof(int32_t)), malloc(m * sizeof(group)), 0, 0};
     uint8_t *outside = malloc(n);
     cbp_status status = CBP_NOMEM;
     while (strcmp(cbp_binary_rows[s.add].name, "add")) s.add++;
-    if (s.of && s.made && s.last && s.number && s.reg && s.groups && outside) {
+    if (s.of && s.next && s.made && s.last && s.number && s.reg && s.groups && outside) {
         find(&s);
         status = write_all(&s, outside);
     }
-    free(s.of), free(s.made), free(s.last), free(s.number), free(s.reg), free(s.groups), free(outside);
+    free(s.of), free(s.next), free(s.made), free(s.last), free(s.number), free(s.reg), free(s.groups), free(outside);
     return status == CBP_OK ? cbp_drop_dead(p) : status;
 }
