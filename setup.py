@@ -26,7 +26,7 @@ X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
 PER_TARGET = ["chain", "dense", "elementwise", "gemm", "map", "optim", "reduce", "softmax", "table"]
 # ... this for size: nothing of it runs at each call
 SMALL = ["chains", "check", "constants", "fuse", "module", "plan", "rows", "saved", "saved_program", "selftest",
-         "tiles"]
+         "slab", "tiles"]
 ONCE = sorted({Path(p).stem for p in glob("src/*.c")} - {*PER_TARGET, *SMALL})
 
 COMMON = ["-std=c11", "-O2", "-ftree-vectorize", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",

@@ -1,4 +1,4 @@
-/* plan.h: the passes over a program before it runs.  Internal to plan.c and fuse.c. */
+/* plan.h: the passes over a program before it runs.  Internal to plan.c and its helpers. */
 #ifndef CBP_PLAN_H
 #define CBP_PLAN_H
 
@@ -15,5 +15,14 @@ cbp_status cbp_make_chains(cbp_program *p);
 cbp_status cbp_make_tiles(cbp_program *p);
 /* constants.c: what can be computed now. */
 cbp_status cbp_fold_constants(cbp_program *p);
+/* slab.c: places of all values; apart: none shares memory with another. */
+cbp_status cbp_place_values(cbp_program *p, int apart);
+
+enum { CBP_LINE = 64 };
+/* Of a value in the slab: whole lines. */
+static inline size_t cbp_value_bytes(const cbp_value *v)
+{
+    return ((size_t)v->size * cbp_itemsize((cbp_dtype)v->dtype) + CBP_LINE - 1) / CBP_LINE * CBP_LINE;
+}
 
 #endif
