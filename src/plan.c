@@ -166,25 +166,6 @@ static int32_t first_write(const cbp_program *p)
     return i;
 }
 
-/* Move the last instruction to place `at`. */
-static void move_last(cbp_program *p, int32_t at)
-{
-    const cbp_instr x = p->instrs[p->n_instrs - 1];
-    memmove(&p->instrs[at + 1], &p->instrs[at], (size_t)(p->n_instrs - 1 - at) * sizeof x);
-    p->instrs[at] = x;
-}
-
-static int copy_at(cbp_program *p, int32_t at, int32_t from, int32_t to, int segment)
-{
-    cbp_op op;
-    memset(&op, 0, sizeof op);
-    op.kind = CBP_OP_copy, op.row = op.prev = -1;
-    if (cbp_program_instr(p, &op, &from, 1, &to, 1, -1)) return -1;
-    p->instrs[p->n_instrs - 1].segment = segment;
-    move_last(p, at);
-    return 0;
-}
-
 static int32_t end_of_run(const cbp_program *p)
 {
     int32_t i = 0;
@@ -192,35 +173,61 @@ static int32_t end_of_run(const cbp_program *p)
     return i;
 }
 
-/* A state that is written before the last instruction that may refuse is written in the slab; its place gets the
- * values at the end. */
-static cbp_status shadow(cbp_program *p, int32_t state, int32_t at)
+/* Append the copy of one value into another; 0, or -1 without memory. */
+static int append_copy(cbp_program *p, int32_t from, int32_t to)
 {
-    const cbp_value *v = &p->values[state];
-    cbp_array like;
-    cbp_op_set_shape(&like, v->dtype, v->ndim, v->shape);
-    const int32_t twin = cbp_program_value(p, CBP_TEMP, &like, NULL, -1);
-    int32_t last = -1;
-    if (twin < 0) return CBP_NOMEM;
-    for (int32_t w = 0; w < twin; w++) {
-        if (w == state || p->values[w].place != CBP_STATE || cbp_root(p, w) != state) continue;
-        last = w;                                      /* versions are numbered in order */
+    cbp_op op;
+    memset(&op, 0, sizeof op);
+    op.kind = CBP_OP_copy, op.row = op.prev = -1;
+    return cbp_program_instr(p, &op, &from, 1, &to, 1, -1);
+}
+
+/* The marked states get values in the slab, which their versions are of from now on, and a last version: for each two
+ * instructions are appended, the copy there and the copy back of the newest, that with the highest number. */
+static cbp_status append_shadows(cbp_program *p, const uint8_t *marked, int32_t *root, int32_t *last, int32_t n)
+{
+    for (int32_t w = 0; w < n; w++) root[w] = cbp_root(p, w), last[w] = -1;
+    for (int32_t w = 0; w < n; w++)
+        if (marked[root[w]] && root[w] != w && p->values[w].place == CBP_STATE) last[root[w]] = w;
+        else root[w] = -1;
+    for (int32_t v = 0; v < n; v++) {
+        if (!marked[v]) continue;
+        const cbp_value *x = &p->values[v];
+        cbp_array like;
+        cbp_op_set_shape(&like, x->dtype, x->ndim, x->shape);
+        const int32_t twin = cbp_program_value(p, CBP_TEMP, &like, NULL, -1);
+        const int32_t back = twin < 0 ? -1 : cbp_program_value(p, CBP_STATE, &like, p->values[v].held, v);
+        if (back < 0 || append_copy(p, v, twin) || append_copy(p, last[v], back)) return CBP_NOMEM;
+        last[v] = twin;
     }
-    for (int32_t w = 0; w < twin; w++) {
+    for (int32_t w = 0; w < n; w++) {
         cbp_value *x = &p->values[w];
-        if (w == state || x->place != CBP_STATE || cbp_root(p, w) != state) continue;
+        if (root[w] < 0) continue;
         cbp_array_drop(x->held);
-        x->held = NULL, x->place = 255;                /* decided below: roots are still being asked for */
+        x->held = NULL, x->place = CBP_TEMP;
+        if (x->of == root[w]) x->of = last[root[w]];
     }
-    for (int32_t w = 0; w < twin; w++) {
-        cbp_value *x = &p->values[w];
-        if (x->place != 255) continue;
-        x->place = CBP_TEMP;
-        if (x->of == state) x->of = twin;
-    }
-    const int32_t back = cbp_program_value(p, CBP_STATE, &like, p->values[state].held, state);
-    if (back < 0 || copy_at(p, at, state, twin, 0) || copy_at(p, end_of_run(p), last, back, 0)) return CBP_NOMEM;
     return CBP_OK;
+}
+
+/* Marked states are written in the slab from instruction `at` on; their places get the values at the end. */
+static cbp_status shadow(cbp_program *p, const uint8_t *marked, int32_t at)
+{
+    const int32_t n = p->n_values, m = p->n_instrs, end = end_of_run(p);
+    int32_t *root = malloc(2 * ((size_t)n + 1) * sizeof *root), k = 0;
+    cbp_status status = root ? append_shadows(p, marked, root, root + n + 1, n) : CBP_NOMEM;
+    free(root);
+    const int32_t copies = p->n_instrs - m;
+    if (status != CBP_OK || copies == 0) return status;            /* `at` may be in a sweep then */
+    cbp_instr *sorted = malloc(((size_t)p->n_instrs + 1) * sizeof *sorted);
+    if (!sorted) return CBP_NOMEM;
+    for (int32_t i = 0; i < at; i++) sorted[k++] = p->instrs[i];
+    for (int32_t i = copies - 2; i >= 0; i -= 2) sorted[k++] = p->instrs[m + i];
+    for (int32_t i = at; i < end; i++) sorted[k++] = p->instrs[i];
+    for (int32_t i = 1; i < copies; i += 2) sorted[k++] = p->instrs[m + i];
+    for (int32_t i = end; i < m; i++) sorted[k++] = p->instrs[i];
+    memcpy(p->instrs, sorted, (size_t)k * sizeof *sorted);
+    return free(sorted), CBP_OK;
 }
 
 static void mark_writes(cbp_program *p)
@@ -248,14 +255,13 @@ static cbp_status shadow_small(cbp_program *p)
             if (cbp_value_bytes(&p->values[v]) <= CBP_LINE) read[cbp_root(p, v)] = 1;
         }
     }
-    cbp_status status = CBP_OK;
-    for (int32_t v = 0; v < n && status == CBP_OK; v++)
-        if (read[v]) status = shadow(p, v, 0);
+    const cbp_status status = shadow(p, read, 0);
     free(read);
     mark_writes(p);
     return status;
 }
 
+/* A state that is written before the last instruction that may refuse is written in the slab. */
 static cbp_status protect(cbp_program *p)
 {
     const int32_t start = first_write(p);
@@ -270,9 +276,7 @@ static cbp_status protect(cbp_program *p)
             const int32_t o = cbp_out(p, &p->instrs[i])[k];
             if (o >= 0 && p->values[o].place == CBP_STATE) written[cbp_root(p, o)] = 1;
         }
-    cbp_status status = CBP_OK;
-    for (int32_t v = 0; v < n && status == CBP_OK; v++)
-        if (written[v]) status = shadow(p, v, start);
+    const cbp_status status = shadow(p, written, start);
     free(written);
     mark_writes(p);
     return status;

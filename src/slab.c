@@ -100,8 +100,9 @@ cbp_status cbp_place_values(cbp_program *p, int apart)
             if (y->place != CBP_TEMP || y->made != i) continue;
             int32_t old = k == 0 && !apart ? replaced(p, i, v) : -1;
             if (cbp_plant_fault == 1 && !apart && old < 0) old = victim(p, &s, i, y);
-            y->offset = old >= 0 ? p->values[old].offset : gap(&s, (ptrdiff_t)cbp_value_bytes(y));
-            take(&s, y->offset, (ptrdiff_t)cbp_value_bytes(y), v);
+            const ptrdiff_t bytes = (ptrdiff_t)cbp_value_bytes(y);
+            y->offset = old >= 0 ? p->values[old].offset : apart ? (ptrdiff_t)s.top : gap(&s, bytes);
+            take(&s, y->offset, bytes, v);
         }
         if (!apart) release(p, &s, i);
     }

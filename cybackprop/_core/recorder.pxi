@@ -172,10 +172,10 @@ cdef class Recorder:
         if origin is None:
             base = arr
             while base is not None:
-                shown = getattr(base, "obj", None)           # of a memoryview, which is what NumPy's view of a State has
+                shown = getattr(base, "obj", None)           # of a memoryview: NumPy's view of a State has one
                 if isinstance(shown, Tensor) and self.wrote((<Tensor>shown).a):
-                    raise TapeError("a program is being recorded, and reads NumPy's view of a State after it has written "
-                                    "the State; later runs would see what was there before: read the State itself")
+                    raise TapeError("a program is being recorded, and reads NumPy's view of a State after it has "
+                                    "written it; later runs would see what was there before: read the State itself")
                 if id(base) in self.origins and isinstance(base, np.ndarray):
                     raise TapeError("a program is being recorded, and NumPy made a view of one of its arguments, whose "
                                     "place later runs would not know; make it a tensor first (cb.tensor(x)[...])")
@@ -313,7 +313,7 @@ cdef class Recorder:
         return v is not None and self.p.values[<int32_t>v].place == CBP_TEMP
 
     def survivors(self, wanted, records):
-        """Lines of the values that somebody outside still holds, apart from the tensors in wanted and these records."""
+        """Lines of three values that somebody outside still holds, apart from tensors in wanted and these records."""
         cdef Py_ssize_t i
         cdef int k
         cdef int64_t more
@@ -351,6 +351,8 @@ cdef class Recorder:
                 continue
             if self.p.values[<int32_t>self.ids[<size_t>a]].place == CBP_TEMP:
                 found.append(self.place_of(self.ids[<size_t>a]))
+                if len(found) == 3:      # each is looked for among all instructions
+                    break
         return found
 
     cdef str place_of(self, int32_t v):

@@ -57,7 +57,7 @@ class Recorded:
             gc.collect()
             left = self.recorder.survivors(wanted, history)
         if left:
-            raise TapeError("compile: a tensor made while recording is kept outside: " + "; ".join(left[:3])
+            raise TapeError("compile: a tensor made while recording is kept outside: " + "; ".join(left)
                             + "; later runs would not change it.  Return it (lists, tuples and dicts may hold it), or "
                             "assign it to a cybackprop.State")
 
