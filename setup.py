@@ -24,9 +24,9 @@ X86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "x86")
 
 # compiled once for each instruction set and dtype; the rest of src/ is compiled once
 PER_TARGET = ["chain", "dense", "elementwise", "gemm", "map", "optim", "reduce", "softmax", "table"]
-# ... this for size: nothing of it runs at each call
-SMALL = ["chains", "check", "constants", "fuse", "module", "plan", "rows", "saved", "saved_program", "selftest",
-         "slab", "tiles"]
+# ... this for size: nothing of it runs at each call, or for long
+SMALL = ["batches", "chains", "check", "constants", "dispatch", "fuse", "module", "plan", "rows", "saved",
+         "saved_program", "selftest", "slab", "tiles", "turns"]
 ONCE = sorted({Path(p).stem for p in glob("src/*.c")} - {*PER_TARGET, *SMALL})
 
 COMMON = ["-std=c11", "-O2", "-ftree-vectorize", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",

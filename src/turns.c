@@ -31,6 +31,20 @@ static cbp_array *taken(const cbp_turn *t)
     return NULL;
 }
 
+int cbp_turn_quick(cbp_array *const *arrays, int32_t n, int32_t n_written)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (arrays[i]->busy < 0 || (i < n_written && arrays[i]->busy)) return 0;
+    for (int32_t i = 0; i < n; i++) arrays[i]->pins++, arrays[i]->busy += i < n_written ? -1 : 1;
+    return 1;
+}
+
+void cbp_turn_quick_end(cbp_array *const *arrays, int32_t n, int32_t n_written)
+{
+    for (int32_t i = 0; i < n; i++) arrays[i]->pins--, arrays[i]->busy -= i < n_written ? -1 : 1;
+    cbp_turn_wake();
+}
+
 static void want(const cbp_turn *t, int yes)
 {
     for (int32_t i = t->n - 1; i >= 0; i--) {          /* backwards: one that is read and written is written */

@@ -22,6 +22,9 @@ typedef struct cbp_turn {
 extern cbp_turn *cbp_turns;            /* the queue, who came first in front */
 extern unsigned cbp_turn_round;        /* counts the ends of turns */
 
+/* Where nobody waits and nobody holds anything: marks arrays, none of them a view, if it is the turn of a program. */
+int cbp_turn_quick(cbp_array *const *arrays, int32_t n, int32_t n_written);
+void cbp_turn_quick_end(cbp_array *const *arrays, int32_t n, int32_t n_written);
 /* Whether it is this turn. */
 int cbp_turn_fits(const cbp_turn *t);
 /* Whether the thread, a holder, and others that hold arrays wait for each other in a circle. */
@@ -30,7 +33,7 @@ int cbp_turn_circle(const cbp_turn *t);
 void cbp_turn_mark(const cbp_turn *t, int by);
 void cbp_turn_enter(cbp_turn *t);
 void cbp_turn_leave(cbp_turn *t);
-/* Without the GIL: until a turn has ended since round `seen`, a millisecond or, where it is due, a twentieth of a second. */
+/* Without the GIL: until a turn has ended since round `seen`; a millisecond, or 50 where it is due. */
 void cbp_turn_wait(unsigned seen, int due);
 void cbp_turn_wake(void);
 void cbp_turn_forget(void);            /* in a forked child: nobody waits */

@@ -198,6 +198,10 @@ cdef class ProgramRow(Row):
         cdef Run run = <Run>r.saved
         cdef Program program = run.program
         cdef Derivative d = program.derivative
+        cdef cbp_array *a
+        cdef int i
+        cdef int32_t v
+        cdef char *at = <char *>r.cot.data
         if recording():                  # inside another program: operation by operation
             return give_all(self, r, s, self.vjp_rule(r, wrap(cbp_array_hold(r.cot))))
         present = run.come_from()
@@ -206,38 +210,25 @@ cdef class ProgramRow(Row):
                 run.mark(k)
             return give_all(self, r, s, self.vjp_rule(r, wrap(cbp_array_hold(r.cot))))
         number = d.sweeps.index(present)
+        results = []
         begin_turn(program)
         try:
             run.check(number)
-            results = self.swept(r, run, number, present)
+            for k, i in enumerate(d.outputs):
+                if k in present:
+                    cbp_frame_array(run.frame.f, d.inputs[number, k]).data = at
+                a = (<Tensor>run.made[i]).a
+                at += a.size * cbp_itemsize(<cbp_dtype>a.dtype)
+            for v in <list>d.values[number]:
+                t = None if v < 0 else wrap(new_array(program.p.values[v].dtype, program.p.values[v].ndim,
+                                                      program.p.values[v].shape))
+                if t is not None:
+                    cbp_frame_array(run.frame.f, v).data = (<Tensor>t).a.data
+                results.append(t)
+            program.run_sweep(run.frame, number)
         finally:
             end_turn(program)
         return give_all(self, r, s, results)
-
-    cdef list swept(self, Record r, Run run, int number, tuple present):
-        """The cotangents of a recorded sweep."""
-        cdef Program program = run.program
-        cdef Derivative d = program.derivative
-        cdef cbp_array *a
-        cdef int i
-        cdef int32_t v
-        cdef char *at = <char *>r.cot.data
-        for k, i in enumerate(d.outputs):
-            if k in present:
-                cbp_frame_array(run.frame.f, d.inputs[number, k]).data = at
-            a = (<Tensor>run.made[i]).a
-            at += a.size * cbp_itemsize(<cbp_dtype>a.dtype)
-        results = []
-        for i in range(r.n):
-            v = d.values[number][i]
-            if v < 0:
-                results.append(None)
-                continue
-            t = wrap(new_array(program.p.values[v].dtype, program.p.values[v].ndim, program.p.values[v].shape))
-            cbp_frame_array(run.frame.f, v).data = t.a.data
-            results.append(t)
-        program.run_sweep(run.frame, number)
-        return results
 
 
 @cython.final

@@ -166,20 +166,15 @@ cdef class SavedPrograms:
     def contents(self):
         """The file with the states as they are now, between two runs."""
         cdef bytearray data = bytearray(self.s.size)
-        cdef int i
+        cdef int i = 0
         cdef cbp_turn t
-        cdef cbp_array **arrays = <cbp_array **>malloc((self.s.n_arrays + 1) * sizeof(cbp_array *))
-        if arrays == NULL:
-            raise MemoryError
-        for i in range(self.s.n_arrays):
-            arrays[i] = self.s.arrays[i].array
-        t = turn_of(arrays, self.s.n_arrays, 0)
-        try:
-            if not cbp_turn_fits(&t):
+        while i < self.s.n_arrays:
+            t = turn_of(&self.s.arrays[i].array, 1, 0)
+            i += 1
+            if not cbp_turn_fits(&t):    # meanwhile others may begin: look at all of them again
                 wait_for(&t)
-            cbp_saved_write(&self.s, <char *>data)
-        finally:
-            free(arrays)
+                i = 0
+        cbp_saved_write(&self.s, <char *>data)
         return bytes(data)
 
     def bind(self, int k, int64_t batch, size_t most=0):

@@ -17,7 +17,7 @@ cdef extern from *:
     int32_t cbp_my_mark                  # 0: this thread holds nothing
 
 
-cdef inline cbp_turn turn_of(cbp_array **arrays, int n, int n_written) noexcept:
+cdef cbp_turn turn_of(cbp_array **arrays, int n, int n_written) noexcept:
     cdef cbp_turn t
     t.arrays, t.n, t.n_written, t.mark, t.holder = arrays, n, n_written, -1, 0
     if n_holders:
@@ -53,16 +53,22 @@ cdef int begin(cbp_turn *t) except -1:
 
 cdef int begin_turn(Program p) except -1:
     """Mark the states of a program as read or written."""
-    cdef cbp_turn t = turn_of(p.states, p.n_states, p.n_taken)
-    begin(&t)
+    cdef cbp_turn t
+    if n_holders or cbp_turns != NULL or not cbp_turn_quick(p.states, p.n_states, p.n_taken):
+        t = turn_of(p.states, p.n_states, p.n_taken)
+        begin(&t)
     p.active += 1
     return 0
 
 
 cdef void end_turn(Program p) noexcept:
-    cdef cbp_turn t = turn_of(p.states, p.n_states, p.n_taken)
+    cdef cbp_turn t
     p.active -= 1
-    cbp_turn_mark(&t, -1)
+    if n_holders:                        # this thread may be one: what it holds it goes on holding
+        t = turn_of(p.states, p.n_states, p.n_taken)
+        cbp_turn_mark(&t, -1)
+    else:
+        cbp_turn_quick_end(p.states, p.n_states, p.n_taken)
 
 
 # Loops outside of programs only read States, what they write they write at the end.
@@ -87,7 +93,7 @@ cdef int end_reading(cbp_array **arrays, int n) except -1:
 # What is recorded or audited is many operations: the thread holds all States meanwhile that they read or write.
 
 cdef int hold_arrays(cbp_array **arrays, int n) except -1:
-    """Wait for arrays and keep them; not where others wait for this thread: then all go on as threads without programs."""
+    """Wait for arrays and keep them; not where others wait for this thread: these threads go on as they come."""
     cdef cbp_turn t = turn_of(arrays, n, n)
     cdef int i
     if t.holder == 0 or (not cbp_turn_fits(&t) and wait_for(&t)):
@@ -100,7 +106,7 @@ cdef int hold_arrays(cbp_array **arrays, int n) except -1:
     return 0
 
 
-cdef inline int touch(cbp_array *a) except -1:
+cdef int touch(cbp_array *a) except -1:
     """Before an operation that may be recorded reads or writes an array."""
     if n_holders and a != NULL and a.mutable and recording():
         a = root_of(a)

@@ -108,7 +108,6 @@ def test_audits_and_recordings_are_turns_too(size, warm, often):
     for _ in range(warm):
         compiled(x)
     run_all(lambda i: [compiled(x) for _ in range(CALLS // 3)])
-    assert len(compiled.programs) == 1
     assert calls.item() == warm + THREADS * (CALLS // 3) and same_bits(total, np.full(size, calls.item()))
 
 
