@@ -6,6 +6,8 @@ C reads the tensor "program" alone, and checks all of it; what the header of the
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from cybackprop._core.engine import SavedPrograms, Tensor, is_recording, run_loaded, tensor
 from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError
 from cybackprop.io.atomic import atomic_write
@@ -13,6 +15,7 @@ from cybackprop.io.safetensors import parse_tensors
 
 # names in such a file: of the tensor that describes the programs, and what those of constants and inputs begin with
 PROGRAM, CONSTANT, INPUT = "program", "constant/", "batch/"
+TAKES = {"b": "b", "i": "biu", "f": "biuf"}              # kinds of data that are cast to an input of a kind
 
 
 def save_packed(path, data):
@@ -124,7 +127,7 @@ class LoadedProgram:
 
         Returns
         -------
-        Tensor, or a dict of them by name where there are several results
+        Tensor, or a dict of them by name where the function returned several, or a dict
             They have no history: nothing can be swept back through the program.
 
         Raises
@@ -132,7 +135,7 @@ class LoadedProgram:
         TypeError
             An input is missing or unknown.
         ShapeError, DTypeError
-            An input does not fit; a Tensor is not cast.
+            An input does not fit.  Arrays, lists and numbers are cast, but no floats to integers; a Tensor is not.
         TapeError, ValueError
             The data take another branch than the recorded ones, or an operation refuses them.  States are as before.
         """
@@ -180,7 +183,13 @@ class LoadedProgram:
             if value.dtype != dtype:
                 raise DTypeError(f"{self.name}: {name} is {dtype}, the tensor {value.dtype}; use astype")
             return value
-        return tensor(value, dtype)
+        try:
+            data = value if isinstance(value, (np.ndarray, np.generic)) else tensor(value)
+            if data.size and data.dtype.kind not in TAKES[dtype.kind]:
+                raise DTypeError(f"data of {data.dtype} are not cast to {dtype}; use astype")
+            return tensor(value, dtype)
+        except (DTypeError, ShapeError) as error:
+            raise type(error)(f"{self.name}: {name}: {error}") from None
 
     def _batch_of(self, tensors):
         """The batch size that the shapes of the inputs mean."""
@@ -201,7 +210,7 @@ class LoadedProgram:
 def _bound(saved, number, names, size):
     """The program at a batch size; plans are kept, each with its memory."""
     program = saved.bind(number, size)
-    program.single = len(names) == 1
+    program.single = names == ["result"]
     program.result = lambda made, _: dict(zip(names, made, strict=True))
     return program
 

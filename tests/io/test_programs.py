@@ -127,6 +127,45 @@ def test_calls(small):
     assert file.states["calls"].item() == 3                  # none of these has done anything
 
 
+DATA = {                                 # (x, y) that the program takes: what it makes of them
+    "lists": (lambda x, y: (x.tolist(), y.tolist())),
+    "float64": (lambda x, y: (x.astype("float64"), y)), "integers": (lambda x, y: (x.astype(int), y)),
+    "uint8": (lambda x, y: (x, y.astype("uint8"))), "bool": (lambda x, y: (x, y.astype(bool))),
+    "strided": (lambda x, y: (np.asfortranarray(x), np.repeat(y, 2)[::2])),
+    "read-only": (lambda x, y: (np.frombuffer(x.tobytes(), "float32").reshape(x.shape), y)),
+    "big-endian": (lambda x, y: (x.astype(">f4"), y.astype(">i4"))),
+    "tensors": (lambda x, y: (cb.tensor(x), cb.tensor(y))),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_data_of_any_kind(small, kind):
+    x, y = np.float32([[1, -2, 3], [0, 2, 5], [4, 1, 1]]), np.array([0, 1, 1])
+    losses = [cb.load_program(small)(*data).item() for data in ((x, y), DATA[kind](x, y))]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("name, data", [
+    ("y", np.array([0.0, 1.0])), ("y", [0.5, 1.7]), ("y", [0.0, float("nan")]), ("y", 1.0), ("x", np.ones((2, 3)) * 1j),
+    ("y", np.array(["a", "b"])), ("x", None), ("y", np.array([0, 2 ** 63], "uint64"))])
+def test_data_that_are_not_cast(small, name, data):
+    file = cb.load_program(small)
+    with pytest.raises(cb.DTypeError, match=f"train: batch/{name}"):
+        file(**{"x": np.ones((2, 3)), "y": np.zeros(2, int), name: data})
+    with pytest.raises(cb.ShapeError, match="train: batch/x"):
+        file([[1.0, 2.0, 3.0], [1.0]], [0, 1])
+    assert file.states["calls"].item() == 0
+
+
+@pytest.mark.parametrize("f, names", [(lambda x: x * 2, None), (lambda x: {"out": x * 2}, ["out"]),
+                                      (lambda x: (x * 2,), ["result/0"]), (lambda x: {"a": x, "b": [x * 2]}, ["b/0"]),
+                                      (lambda x: None, [])])
+def test_results_are_a_dict_where_the_function_returned_one(tmp_path, f, names):
+    cb.compile(f).save(tmp_path / "f", cb.ones(3))
+    made = cb.load_program(tmp_path / "f")(cb.ones(4))
+    assert isinstance(made, cb.Tensor) if names is None else list(made)[-1:] == names
+
+
 def test_states_are_live(small, tmp_path):
     file = cb.load_program(small)
     x, y = np.ones((5, 3)), np.zeros(5, int)
