@@ -83,9 +83,10 @@ cdef class BodyRecorder(Recorder):
         raise TapeError(f"{self.what}: the body asks for the value of a tensor, which is another in every step; "
                         "choose with cb.where or cb.cond, or compute with tensors")
 
-    cdef void see_edge(self, Tensor x) noexcept:
+    cdef int see_edge(self, Tensor x) except -1:
         if x.record.number <= self.mark and x.record not in self.edges:
             self.edges[x.record] = (x.shape, x.dtype)
+        return 0
 
     cdef int see_record(self, Record edge, tuple shape, dtype) except -1:
         if edge.number <= self.mark:

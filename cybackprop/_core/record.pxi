@@ -174,12 +174,13 @@ cdef Record new_record(Row row, int n, const cbp_array *value):
     return r
 
 
-cdef inline void set_edge(Record r, int i, Tensor x) noexcept:
+cdef int set_edge(Record r, int i, Tensor x) except -1:
     if x.record is not None:
         Py_INCREF(x.record)
         r.edges[i] = <PyObject *>x.record
         if recording():
             (<Recorder>cbp_recorder).see_edge(x)
+    return 0
 
 
 cdef inline void keep_value(Record r, int i, Tensor x) noexcept:

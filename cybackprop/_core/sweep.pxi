@@ -4,6 +4,11 @@
 sweep_lock = threading.RLock()           # one sweep at a time: graphs of several threads may share Parameters
 
 
+cdef inline long long rank(Record r) noexcept:
+    """Leaves come last, in an order that is the graph's: their own numbers change when requires_grad is set anew."""
+    return r.number if r.n else 0
+
+
 cdef str wrong_cotangent(Record edge, cbp_array *c):
     return (f"the rule of an op that used {edge.row.name} (record {edge.number}) gave a cotangent of {c.size} "
             f"{DTYPES[c.dtype]} elements, shape {array_shape(c)}, for {edge.size} {DTYPES[edge.dtype]} elements")
@@ -63,7 +68,7 @@ cdef class Sweep:
         self.count += 1
         while i > 0:
             parent = (i - 1) // 2
-            if (<Record>self.heap[parent]).number >= edge.number:
+            if rank(<Record>self.heap[parent]) >= rank(edge):
                 break
             self.heap[i] = self.heap[parent]
             i = parent
@@ -80,9 +85,9 @@ cdef class Sweep:
             child = 2 * i + 1
             if child >= self.count:
                 break
-            if child + 1 < self.count and (<Record>self.heap[child + 1]).number > (<Record>self.heap[child]).number:
+            if child + 1 < self.count and rank(<Record>self.heap[child + 1]) > rank(<Record>self.heap[child]):
                 child += 1
-            if (<Record>self.heap[child]).number <= last.number:
+            if rank(<Record>self.heap[child]) <= rank(last):
                 break
             self.heap[i] = self.heap[child]
             i = child

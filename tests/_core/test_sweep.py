@@ -13,6 +13,22 @@ def leaf(*values):
     return cb.tensor(np.array(values), requires_grad=True)
 
 
+def test_the_order_of_leaves_does_not_depend_on_when_they_became_leaves():
+    """Hooks and gradients come in the order of the graph."""
+    def order(again):
+        leaves, seen = [leaf(float(i)) for i in range(6)], []
+        for i in again:
+            leaves[i].requires_grad = False
+        for i in again:
+            leaves[i].requires_grad = True
+        for i, x in enumerate(leaves):
+            x.register_hook(lambda g, i=i: seen.append(i))
+        (leaves[2] * leaves[0] + cb.exp(leaves[5] * leaves[1]) * leaves[3] - leaves[4] * leaves[2]).backward()
+        return seen
+
+    assert order([]) == order([1, 3]) == order([5, 0, 2, 4]) == order([3, 2, 1, 0])
+
+
 # ---- hooks
 
 def test_hooks_see_replace_and_leave():
