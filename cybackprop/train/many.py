@@ -1,7 +1,10 @@
 """fit_many: independent networks trained side by side, one a thread."""
 
+import operator
 import threading
 from collections.abc import Mapping
+
+import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import State
@@ -10,6 +13,7 @@ from cybackprop.ops.random import Generator
 from cybackprop.optim.rules import OPTIMIZERS
 from cybackprop.train.callbacks import EarlyStopping
 from cybackprop.train.sharing import Sharing
+from cybackprop.train.step import checked_rows
 from cybackprop.train.trainer import Trainer
 
 
@@ -26,10 +30,10 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     X, y : array-like, first axis samples
         Shared, and read only.
     loss, optimizer, lr, epochs, batch_size, rows, patience
-        One value for all, or a list with one for each model.  optimizer: a name, or a function of (parameters, lr).
-        rows: numbers of the samples that a model is trained on.  patience: stop after so many epochs without a better
-        val_loss (or loss, without validation_data) and go back to the best weights.
-    seed : int or list of int
+        One value for all, or a list, tuple or array with one for each model.  optimizer: a name, or a function of
+        (parameters, lr).  rows: numbers of the samples that a model is trained on.  patience: stop after so many epochs
+        without a better val_loss (or loss, without validation_data) and go back to the best weights.
+    seed : int or sequence of int
         Of the order of the batches; from one number each model gets its own, seed + its place.
     validation_data : (X, y), optional
     threads : int, optional
@@ -45,7 +49,8 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     Raises
     ------
     ValueError
-        A list of options of another length than the models', or a Parameter that two models share.
+        A list of options of another length than the models', or a Parameter that two models share.  This, and what
+        `Trainer.fit` refuses, is noticed before any network has changed.
 
     Notes
     -----
@@ -72,9 +77,12 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     if threads is not None and threads < 1:
         raise ValueError(f"fit_many: threads {threads}; there must be one at least")
     parameters = _parameters(models)
+    if np.ndim(seed) == 0:
+        seed = [operator.index(seed) + i for i in range(len(models))]
     each = _each(len(models), loss=loss, optimizer=optimizer, lr=lr, epochs=epochs, batch_size=batch_size, rows=rows,
-                 patience=patience, seed=[seed + i for i in range(len(models))] if isinstance(seed, int) else seed)
+                 patience=patience, seed=seed)
     trainers = [_trainer(*made, metrics) for made in zip(models, parameters, each, strict=True)]
+    _check(trainers, each, X, y, validation_data)
     for model, o in zip(models, each, strict=True):      # now that no option can be refused any more
         _own_streams(model, o["seed"])
 
@@ -116,15 +124,29 @@ def _own_streams(model, seed):
 
 
 def _each(n, **options):
-    """[{option: value}] for each model; a list of values has one for each."""
+    """[{option: value}] for each model; a list, tuple or array of values has one for each."""
     out = [{} for _ in range(n)]
     for name, value in options.items():
-        shared = not isinstance(value, list) or (name == "rows" and not any(hasattr(v, "__len__") for v in value))
+        if isinstance(value, np.ndarray) and name != "rows":
+            value = value.tolist()
+        shared = not isinstance(value, (list, tuple, np.ndarray)) or (
+            name == "rows" and not any(v is None or hasattr(v, "__len__") for v in value))
         if not shared and len(value) != n:
             raise ValueError(f"fit_many: {len(value)} values of {name} for {n} models")
         for i in range(n):
             out[i][name] = value if shared else value[i]
     return out
+
+
+def _check(trainers, each, X, y, validation_data):
+    """Refuse what one of the fits would, before the first of them begins."""
+    X, y, *validation = map(np.asarray, (X, y, *(validation_data or ())))
+    for trainer, o in zip(trainers, each, strict=True):
+        trainer._check(X, y, o["epochs"], o["batch_size"], None)
+        if validation:
+            trainer._check(*validation, 1, 1, None)
+        if o["rows"] is not None:
+            checked_rows(o["rows"], len(X))
 
 
 def _trainer(model, parameters, o, metrics):

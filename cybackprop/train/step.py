@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from zlib import crc32
 
 import numpy as np
 
@@ -82,6 +83,8 @@ class Runner:
 
     def __call__(self, *arrays):
         """One step; the loss.  One that fails, on a bad label say, leaves the random streams as they were."""
+        # a list would be a program for each of its numbers
+        arrays = [a if isinstance(a, (np.ndarray, engine.Tensor)) else np.asarray(a) for a in arrays]
         before = [(g, g.state) for g in self._generators()]
         try:
             return self._program(arrays, before)
@@ -128,6 +131,11 @@ def checked_rows(rows, n):
     if rows.min() < 0 or rows.max() >= n:
         raise IndexError(f"Trainer: rows go from {rows.min()} to {rows.max()}, there are {n} samples")
     return tensor(rows)
+
+
+def plan_of(X, rows, batch_size):
+    """What tells whether a fit may go on with an unfinished one: a list that a file can hold."""
+    return [len(X), batch_size] if rows is None else [len(rows), batch_size, crc32(rows.numpy().astype("<i8"))]
 
 
 def sample_weights(y, sample_weight, class_weight):

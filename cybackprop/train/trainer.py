@@ -14,7 +14,7 @@ from cybackprop.train.callbacks import Callback, History
 from cybackprop.train.evaluating import Evaluator, Members
 from cybackprop.train.interrupts import Uninterrupted
 from cybackprop.train.metrics import METRICS
-from cybackprop.train.step import Runner, checked_rows, make_step, sample_weights
+from cybackprop.train.step import Runner, checked_rows, make_step, plan_of, sample_weights
 
 
 def _named(value, table, what):
@@ -34,6 +34,7 @@ class Trainer:
     model : Module
     loss : str or callable
         "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or a function (predictions, targets) -> tensor.
+        Where it computes with targets it begins with cb.tensor(targets): what NumPy makes of them can't be replayed.
     optimizer : Optimizer
     seed : int
         Of the order of the batches.
@@ -77,14 +78,13 @@ class Trainer:
             clip_value=clip_value, schedule=self._every_step), compile, self._members.generators)
         self._forward = Evaluator(lambda x: self.model(tensor(x, self.dtype)), compile, self._members)
         self.metrics = {m if isinstance(m, str) else m.__name__: _named(m, METRICS, "metric") for m in metrics}
-        self.rng = Generator(seed)
-        self.history = History()
+        self.rng, self.history = Generator(seed), History()
         self.stop_training = False
         self.step = 0                    # optimizer steps of all fits
         self.epochs = 0                  # finished epochs of all fits
         self.resuming = False            # whether the current fit goes on with an unfinished one
         self.unfinished = False          # whether the last fit stopped before its epochs were over
-        self._plan = []                  # samples and batch size of the current run
+        self._plan = []                  # `plan_of` the current run
         self._plan_epoch = 0             # epochs of it that are over
         self._batch = 0                  # batches of the current epoch that are over
         self._order_at = None            # where in the stream the current epoch's order was drawn
@@ -108,8 +108,8 @@ class Trainer:
             Evaluated after each epoch: "val_loss", "val_..." in the logs.
         callbacks : sequence of Callback
         max_steps : int, optional
-            Stop after that many optimizer steps; the next fit on as many samples with the same batch size goes on from
-            there, as it does after Ctrl-C or after `Trainer.load`.  Any other fit is a new run.
+            Stop after that many optimizer steps; the next fit on as many samples, or on the same rows, with the same
+            batch size goes on from there, as it does after Ctrl-C or after `Trainer.load`.  Any other fit is a new run.
         sample_weight : array-like, shape (n,), optional
             The loss of a batch is the weighted mean.
         class_weight : dict or array-like, optional
@@ -138,7 +138,7 @@ class Trainer:
             validation_data = self._inputs(validation_data[0]), self._targets(validation_data[1])
             self._check(*validation_data, 1, 1, None)
         callbacks = [self.history, *callbacks]
-        self._begin([len(X) if rows is None else len(rows), batch_size])
+        self._begin(plan_of(X, rows, batch_size))
         self._hand_over(callbacks)
         watchers = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         self.resuming = self.unfinished

@@ -127,6 +127,7 @@ def test_max_steps(steps):
 
 
 @pytest.mark.parametrize("other", [{"epochs": 3, "batch_size": 5}, {"epochs": 3, "batch_size": 4, "rows": [0, 1, 5]},
+                                   {"epochs": 3, "batch_size": 4, "rows": [*range(1, 10), 0]},
                                    {"epochs": 1, "batch_size": 3}])
 def test_a_fit_on_other_batches_is_a_new_run(other):
     """What an unfinished one has left of its epoch has no meaning there."""

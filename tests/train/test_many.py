@@ -79,12 +79,45 @@ def test_what_one_raises_is_raised():
 
 @pytest.mark.parametrize("options, error, says", [
     ({"lr": [0.1, 0.2]}, ValueError, "2 values of lr for 4 models"),
+    ({"lr": (0.1, 0.2)}, ValueError, "2 values of lr for 4 models"),
+    ({"epochs": np.arange(5)}, ValueError, "5 values of epochs for 4 models"),
+    ({"rows": np.zeros((3, 2), int)}, ValueError, "3 values of rows for 4 models"),
+    ({"rows": [[0], [1], None, [-1]]}, IndexError, "rows go from -1 to -1, there are 90 samples"),
+    ({"rows": ([0], [1], [2, N], [0])}, IndexError, "rows go from 2 to 90, there are 90 samples"),
+    ({"rows": [[0], [1], [2], [0.5]]}, cb.ShapeError, "rows are the numbers"),
+    ({"epochs": [1, 1, 1, -1]}, ValueError, "epochs -1"), ({"batch_size": [1, 1, 1, 0]}, ValueError, "batch_size 0"),
+    ({"validation_data": (np.ones((3, 5)), np.zeros(2, int))}, cb.ShapeError, "y \\(2,\\)"),
     ({"optimizer": "adamm"}, ValueError, "no optimizer is called 'adamm'"),
     ({"threads": 0}, ValueError, "threads 0"), ({"threads": -1}, ValueError, "threads -1"),
     ({"rows": [N]}, IndexError, "there are 90 samples"), ({"rows": [0.5]}, cb.ShapeError, "rows are the numbers")])
 def test_wrong_options(options, error, says):
+    models = networks()
+    before = [[p.tolist() for p in m.parameters()] for m in models]
     with pytest.raises(error, match=says):
-        train.fit_many(networks(), *data(), **options)
+        train.fit_many(models, *data(), threads=options.pop("threads", 1), **options)
+    assert [[p.tolist() for p in m.parameters()] for m in models] == before
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, lambda values: cb.State(values).numpy()])
+def test_values_for_each_in_any_sequence(kind):
+    numbers = {name: OPTIONS[name] for name in ("lr", "epochs", "batch_size", "seed")}
+    rows = [[0, 5, 7, 9], [1, 2, 3, 4], [9, 8, 7, 6], [4, 4, 5, 5]]
+    given = {name: kind(values) for name, values in numbers.items()}
+    models, twins = networks(), networks()
+    train.fit_many(models, *data(), rows=kind(rows), **given)
+    train.fit_many(twins, *data(), rows=rows, **{name: kind(values).tolist() if kind is not tuple else values
+                                                 for name, values in numbers.items()})
+    assert [[p.tolist() for p in m.parameters()] for m in models] == [[p.tolist() for p in m.parameters()]
+                                                                      for m in twins]
+
+
+def test_a_seed_of_numpy_is_a_number():
+    weights = []
+    for seed in (4, np.int64(4)):
+        models = [nn.Dense(5, 3, rng=0) for _ in range(3)]
+        train.fit_many(models, *data(), lr=0.1, seed=seed)
+        weights.append([m.weight.tolist() for m in models])
+    assert weights[0] == weights[1]
 
 
 def test_a_refused_call_leaves_the_networks_as_they_were():
