@@ -295,6 +295,7 @@ cdef class Compiled:
     # with a program: -> the run that has checked it, or None if it refuses
     cdef public object slow
     cdef object unpack                   # (args, kwargs) -> spec, leaves
+    cdef object bind                     # (compiled, instance) -> the method of that instance
     cdef readonly Py_ssize_t audit_every
     cdef readonly bint reuse_results
     cdef public object state             # what `slow` wants to remember
@@ -302,8 +303,8 @@ cdef class Compiled:
     cdef object __weakref__
     cdef dict __dict__
 
-    def __init__(self, function, slow, unpack, audit_every, reuse_results):
-        self.function, self.slow, self.unpack, self.programs = function, slow, unpack, []
+    def __init__(self, function, slow, unpack, bind, audit_every, reuse_results):
+        self.function, self.slow, self.unpack, self.bind, self.programs = function, slow, unpack, bind, []
         self.audit_every, self.reuse_results = audit_every, reuse_results
         self.door = wrap(new_array(CBP_BOOL, 0, NULL))
 
@@ -330,7 +331,7 @@ cdef class Compiled:
         save_compiled(self, path, args, kwargs)
 
     def __get__(self, instance, owner):
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else self.bind(self, instance)
 
     def __call__(self, *args, **kwargs):
         cdef object leaves, spec

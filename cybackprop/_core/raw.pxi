@@ -70,7 +70,10 @@ def raw_reshape(Tensor x, tuple shape):
     cdef cbp_array *y = cbp_array_view(x.a, n, dims)
     if y == NULL:
         raise MemoryError
-    return wrap(y)
+    cdef Tensor t = wrap(y)
+    if recording():
+        (<Recorder>cbp_recorder).see_view(y)
+    return t
 
 
 def raw_transpose(Tensor x, tuple axes):

@@ -105,15 +105,20 @@ cdef class Recorder:
         known = self.ids.get(<size_t>a)
         if known is not None:
             return known
-        if a.is_view:
-            v = self.new_value(CBP_TEMP, a, NULL, self.id_of(a.base))
-            if not root_of(a).mutable:   # a state's memory is another value after each write
-                self.hold(a)
-                self.ids[<size_t>a] = v
-            return v
+        if a.is_view and root_of(a).mutable:         # a state's memory is another value after each write
+            return self.new_value(CBP_TEMP, a, NULL, self.id_of(a.base))
         v = self.new_value(CBP_STATE if a.mutable else CBP_CONST, a, a, -1)
         self.ids[<size_t>a] = v
         return v
+
+    cdef int see_view(self, cbp_array *a) except -1:
+        """a was made, a view.  One that was there before is what any other array is that was."""
+        cdef int32_t v
+        if not root_of(a).mutable:
+            v = self.new_value(CBP_TEMP, a, NULL, self.id_of(a.base))
+            self.hold(a)
+            self.ids[<size_t>a] = v
+        return 0
 
     cdef int32_t define(self, cbp_array *a) except -1:
         """A new value for an array that is written."""
@@ -222,8 +227,9 @@ cdef class Recorder:
             self.before[<size_t>a] = (state_of(a), copy, a.version)
         return 0
 
-    cdef void see_edge(self, Tensor x) noexcept:
+    cdef int see_edge(self, Tensor x) except -1:
         """A record was made that leads to x's."""
+        return 0
 
     cdef int see_record(self, Record edge, tuple shape, dtype) except -1:
         return 0
@@ -350,7 +356,7 @@ cdef class Recorder:
             if more <= 0 or <size_t>a in lent or <size_t>a not in self.ids:
                 continue
             if self.p.values[<int32_t>self.ids[<size_t>a]].place == CBP_TEMP:
-                found.append(self.place_of(self.ids[<size_t>a]))
+                found.append(self.place_of(cbp_root(self.p, self.ids[<size_t>a])))
                 if len(found) == 3:      # each is looked for among all instructions
                     break
         return found

@@ -1,6 +1,7 @@
 """compile: a function recorded once and replayed in C."""
 
 import functools
+import types
 import warnings
 
 from cybackprop._core.engine import Compiled, Key, build_program, coinciding, leaf_fact, leave_turn, take_turn
@@ -9,7 +10,7 @@ from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
 from cybackprop.transforms.arguments import unpacking
 from cybackprop.transforms.auditing import audited
-from cybackprop.transforms.recorded import Recorded
+from cybackprop.transforms.recorded import METHODS, Recorded
 
 MOST_PATHS = 8                           # programs for arguments of one kind; beyond, calls run eagerly
 MOST_PROGRAMS = 64
@@ -40,7 +41,8 @@ def compile(function=None, *, audit=0, reuse_results=False):
     Raises
     ------
     TapeError
-        The function reads a number out of a tensor, or keeps a tensor that it made; the message has the line.
+        The function reads a number out of a tensor, or values of a NumPy argument, or keeps a tensor that it made; the
+        message has the line.
     AuditError
         A replay differs from the eager run.
 
@@ -57,6 +59,11 @@ def compile(function=None, *, audit=0, reuse_results=False):
     a file, a clock), only audits see.  Results are tensors, and lists, tuples, dicts and sets of them; what else the
     function returns (numbers, objects that were there before) stays what it was.
 
+    Each instance has its own programs of a compiled method, unless its class has slots.
+
+    What stands for a NumPy argument while recording has its class, shape and dtype, and operations take it; reading
+    values in it raises TapeError: make it a tensor first.
+
     Examples
     --------
     >>> import cybackprop as cb
@@ -70,9 +77,35 @@ def compile(function=None, *, audit=0, reuse_results=False):
         raise TypeError(f"compile: a function is needed, not {type(function).__name__}")
     if not isinstance(audit, int) or audit < 0:
         raise ValueError(f"compile: audit is how many calls there are from one audit to the next, not {audit!r}")
-    compiled = Compiled(function, _slow, unpacking(function), audit, reuse_results)
+    compiled = Compiled(function, _slow, unpacking(function), _method, audit, reuse_results)
     functools.update_wrapper(compiled, function, updated=())
     return compiled
+
+
+class Methods:
+    """Those of one instance, kept among its attributes: programs lead back to it, so all must go together."""
+
+    __slots__ = ("compiled", "owner")
+
+    def __init__(self, owner=None):
+        self.owner, self.compiled = owner, {}
+
+    def __reduce__(self):
+        return Methods, ()               # a copy begins anew
+
+
+def _method(compiled, instance):
+    """The compiled method of an instance."""
+    attributes = getattr(instance, "__dict__", None)
+    if type(attributes) is not dict:     # slots, or a class
+        return functools.partial(compiled, instance)
+    methods = attributes.get(METHODS)
+    if methods is None or methods.owner is not instance:
+        methods = attributes[METHODS] = Methods(instance)
+    if compiled not in methods.compiled:
+        methods.compiled[compiled] = compile(types.MethodType(compiled.function, instance), audit=compiled.audit_every,
+                                             reuse_results=compiled.reuse_results)
+    return methods.compiled[compiled]
 
 
 def _slow(compiled, spec, leaves, args, kwargs, program):

@@ -32,6 +32,8 @@ def explain(program):
 
 def profile(programs, args, repeat):
     """Print the time of each instruction of the one among these programs that is for such arguments."""
+    if repeat < 1:
+        raise ValueError(f"profile: repeat is {repeat}, it must be 1 or more")
     _, leaves = unpack(args, {})
     facts = [leaf_fact(x) for x in leaves]
     recorded = [p for p in programs if p.key is not None]

@@ -49,7 +49,7 @@ class Findings:
         All numbers that have a source: guards, arguments, literals.
     """
 
-    def __init__(self, watcher, is_module, leaves, function, was_read):
+    def __init__(self, watcher, is_module, leaves, given, function, was_read):
         self.guards, self.arrays, self.modules, self.tensors, self.aliases = [], [], [], [], []
         self.known = {}
         self._is_module, self._was_read, self._done = is_module, was_read, set()
@@ -57,10 +57,11 @@ class Findings:
         self._reached, self._seen = collections.deque(), set()
         literals = [code.co_consts for code, *_ in watcher.frames]
         self.numbers = {x for known in (*literals, leaves) for part in known for x in inside(part, REAL)}
-        self._find(watcher, function, leaves)
+        self._find(watcher, function, leaves, given)
 
-    def _find(self, watcher, function, leaves):
-        arrays = {id(x): k for k, x in reversed([*enumerate(leaves)]) if isinstance(x, (Tensor, np.ndarray))}
+    def _find(self, watcher, function, leaves, given):
+        arrays = {id(x): k for row in (given, leaves) for k, x in reversed([*enumerate(row)])
+                  if isinstance(x, (Tensor, np.ndarray))}
         own = {id(cell) for cell in getattr(function, "__closure__", None) or ()}
         for thing in watcher.objects.values():
             self._object(thing)

@@ -6,11 +6,12 @@ import operator
 from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Recorder, Tensor
 from cybackprop.errors import TapeError
-from cybackprop.transforms.arguments import CONSTANT, others, pack, results
+from cybackprop.transforms.arguments import CONSTANT, others, pack, results, standins, unpack_in_order
 from cybackprop.transforms.findings import Findings
 from cybackprop.transforms.rerun import rules
 from cybackprop.transforms.watching import Watcher
 
+METHODS = "<compiled>"                   # where an instance keeps its compiled methods: no name of anything else
 MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
 
 
@@ -29,6 +30,10 @@ class Recorded:
 
     def __init__(self, function, spec, leaves, args, kwargs, plain=False, recorder=None):
         self.function, self.spec, self.leaves = function, spec, leaves
+        given = standins(leaves)
+        stand_in = [*map(id, given)] != [*map(id, leaves)]
+        if stand_in:
+            args, kwargs = pack(spec, given)
         self.recorder, self._watcher, self._mark = recorder or Recorder(), Watcher(is_module), engine.last_number()
         self.recorder.plain = plain
         try:
@@ -41,10 +46,12 @@ class Recorded:
                 self.tensors, self.result = owned, self.make(owned, leaves)
         finally:
             self.recorder.stop()
+        if stand_in and [*map(id, unpack_in_order(args, kwargs)[1])] != [*map(id, given)]:        # those were copies
+            raise TapeError("compile: the function changes a list or dict among its arguments; later runs would not")
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
         self._refuse_survivors()
-        self._findings = Findings(self._watcher, is_module, leaves, function, self.recorder.constant_of)
+        self._findings = Findings(self._watcher, is_module, leaves, given, function, self.recorder.constant_of)
         self._refuse_others()
         # constant values that are arrays outside, and how to find those again
         self.paths = {v: guard for guard, thing in self._findings.arrays for v in self.recorder.constant_of(thing)}
@@ -87,7 +94,7 @@ class Recorded:
     @property
     def aliases(self):
         """[(Guard, number of a leaf)]: places outside that hold the very array that is an argument."""
-        return self._findings.aliases
+        return [(guard, k % len(self.leaves)) for guard, k in self._findings.aliases]
 
     @property
     def grads(self):
@@ -167,6 +174,7 @@ class Facts:
             _add_facts(out, thing.program_facts())
         for module in self._modules:
             facts = {"training": module.training, **vars(module)}        # it may be the class's
+            facts.pop(METHODS, None)     # they change nothing
             out += facts
             _add_facts(out, facts.values())
         return out

@@ -111,15 +111,72 @@ def test_weights_are_those_of_the_formula():
     np.testing.assert_allclose(layer.bias, before[1] - 0.5 * r.sum(0), rtol=1e-12)
 
 
-def test_a_loss_that_cannot_be_recorded_still_trains():
-    model = nn.Dense(4, 3, rng=0)
-    trainer = train.Trainer(model, lambda out, y: nn.cross_entropy(out, y) * (1 + 0 * out.sum().item()),
-                            optim.SGD(model.parameters(), lr=0.1))
-    with pytest.warns(RuntimeWarning, match="can't be recorded: item"):
-        trainer.fit(*data("cross_entropy"), epochs=2, batch_size=SIZE)
-    plain = train.Trainer(nn.Dense(4, 3, rng=0), "cross_entropy", None, compile=False)
-    plain.optimizer = optim.SGD(plain.model.parameters(), lr=0.1)
-    assert trainer.step == 10
+class Thaw(train.Callback):
+    """Freezes and thaws some parameters between the steps of an epoch, or only between epochs."""
+
+    def __init__(self, each):
+        self.each = each
+
+    def _toggle(self, trainer):
+        for value in (False, True):
+            for p in list(trainer.model.parameters())[1:3]:
+                p.requires_grad = value
+
+    def on_epoch_end(self, trainer, epoch, logs):
+        self._toggle(trainer)
+
+
+class ThawEachStep(Thaw):
+    def on_batch_end(self, trainer, step, logs):
+        if step in self.each:
+            self._toggle(trainer)
+
+
+@pytest.mark.parametrize("callback", [Thaw, ThawEachStep])
+def test_parameters_that_were_frozen_in_between(callback):
+    X, y = data("cross_entropy")
+    seen = []
+    for compiled in (True, False):
+        trainer = make(compiled, accumulate=2, dropout=0.0)
+        trainer.fit(X[:32], y[:32], epochs=4, batch_size=SIZE, callbacks=[callback((1, 3, 6))])
+        seen.append(everything(trainer))
+        assert not compiled or len(trainer._runner._compiled.programs) == 1
+    assert seen[0] == seen[1]
+
+
+UNRECORDED = {                           # what can't be recorded in a loss: (the loss, what the warning says)
+    "a number of the output": (lambda out, y: nn.cross_entropy(out, y) * (1 + 0 * out.sum().item()), "item"),
+    "a number of the targets": (lambda out, y: nn.cross_entropy(out, y) * float((y == 1).mean() + 1), "eq"),
+    "a number of the targets, by NumPy": (lambda out, y: nn.cross_entropy(out, y) * float(np.mean(y)), "mean"),
+    "a branch on the targets": (lambda out, y: nn.cross_entropy(out, y) * (2.0 if y.max() > 1 else 1.0), "max"),
+    "other targets": (lambda out, y: nn.cross_entropy(out, np.where(y == 1, 0, y)), "eq"),
+}
+
+
+@pytest.mark.parametrize("name", UNRECORDED)
+def test_a_loss_that_cannot_be_recorded_still_trains(name):
+    loss, what = UNRECORDED[name]
+    X, y = data("cross_entropy")
+    seen = []
+    for compiled in (True, False):
+        trainer = make(compiled, loss=loss)
+        if compiled:
+            with pytest.warns(RuntimeWarning, match=f"can't be recorded: {what}"):
+                trainer.fit(X, y, epochs=2, batch_size=SIZE)
+        else:
+            trainer.fit(X, y, epochs=2, batch_size=SIZE)
+        seen.append(everything(trainer))
+    assert seen[0] == seen[1] and trainer.step == 10
+
+
+def test_lists_are_no_programs_of_their_own():
+    trainers = [make(compiled, dropout=0.0) for compiled in (True, False)]
+    for k in range(4):
+        losses = [t.train_on_batch([[1.0 * k, 2.0, 3.0, 4.0], [0.0, k, 1.0, 2.0]], [k % 3, 1], [1.0, k])
+                  for t in trainers]
+        assert losses[0] == losses[1]
+    assert everything(trainers[0]) == everything(trainers[1])
+    assert len(trainers[0]._runner._compiled.programs) == 1
 
 
 @pytest.mark.parametrize("options, error, message", [

@@ -1,6 +1,7 @@
 """compile: arguments and results of every kind, branches, paths, batches.  The oracle is the function itself, eager."""
 
 import collections
+import copy
 import functools
 import gc
 import sys
@@ -12,6 +13,7 @@ import pytest
 from samples import same_bits
 
 import cybackprop as cb
+from cybackprop._core import engine
 
 Pair = collections.namedtuple("Pair", "first second")
 F = np.random.default_rng(3)
@@ -78,6 +80,44 @@ ARGUMENTS = {
 def test_arguments_and_results(name):
     f, make = ARGUMENTS[name]
     agree(f, [make(i) for i in range(4)], 1)
+
+
+FACTS = [lambda x: x.shape, len, lambda x: (x.dtype == "float32", x.dtype.kind, np.shape(x), np.ndim(x), np.size(x)),
+         lambda x: (x.ndim, x.size, x.itemsize, x.nbytes),
+         lambda x: (isinstance(x, np.ndarray), isinstance(x, cb.Tensor), getattr(x, "requires_grad", None))]
+BESIDE = {"mul": lambda x, t: x * t, "rmul": lambda x, t: t * x, "sub": lambda x, t: x - t, "less": lambda x, t: x < t,
+          "matmul": lambda x, t: x @ t, "pow": lambda x, t: x ** t, "function": lambda x, t: cb.maximum(x, t),
+          "State": lambda x, t: cb.State(0.0 * t).assign(x), "targets": lambda x, t: cb.nn.mse(t, x),
+          "probabilities": lambda x, t: cb.nn.cross_entropy(t, x), "gradient": lambda x, t: cb.grad(cb.sum)(x) + t,
+          "zeros_like": lambda x, t: cb.zeros_like(x) + cb.ones_like(x) * t, "stack": lambda x, t: cb.stack([x, t]),
+          "scan": lambda x, t: cb.scan(lambda c, row: (c * 0.5 + row, None), t[0], x)[0]}
+
+
+def test_what_a_recording_may_ask_of_an_array():
+    for fact in FACTS:
+        assert cb.compile(lambda x, fact=fact: fact(x))(ROWS) == fact(ROWS)
+    assert "being recorded" in cb.compile(repr)(ROWS)
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_an_array_beside_a_tensor(name):
+    agree(BESIDE[name], [((a, cb.tensor(b)), {}) for a, b in [draws(2, 3, 3) for _ in range(3)]], 1)
+
+
+def test_an_array_that_is_kept_is_an_array():
+    kept = []
+    compiled = cb.compile(lambda x: (kept.append(x), cb.tensor(x) * 2)[1])
+    compiled(ROWS), compiled(ROWS + 1)
+    for array, x in zip(kept, (ROWS, ROWS + 1), strict=True):
+        assert same_bits(np.asarray(array), x) and same_bits(array + 1, x + 1) and same_bits(array[1:], x[1:])
+        assert same_bits(np.exp(array), np.exp(x)) and array.sum() == x.sum() and repr(array) == repr(x)
+
+
+def test_a_list_that_the_function_changes_is_refused():
+    batch = {"x": ROWS}
+    with pytest.raises(cb.TapeError, match="changes a list or dict"):
+        cb.compile(lambda d: cb.tensor(d.pop("x")) * 2)(batch)
+    assert list(batch) == ["x"]
 
 
 @pytest.mark.parametrize("values", [(1.0, 2.0, 1.0), (0.0, -0.0), (1, True, 1.0), ("sum", "mean"), (None, 0),
@@ -243,6 +283,64 @@ def test_gradients_that_somebody_keeps_stay_as_they_are():
     assert all(same_bits(g, np.full(3, wanted)) for g, wanted in kept)
 
 
+def model_class(base=object, slots=None):
+    """A class with a compiled method."""
+    def start(self, k):
+        if base is not object:
+            base.__init__(self)
+        self.w = cb.Parameter([k])
+
+    @cb.compile
+    def step(self, x):
+        return (self.w * x).sum()
+
+    return type("Model", (base,), {"__init__": start, "step": step, "__eq__": lambda self, other: True,
+                                   "__hash__": None, **({} if slots is None else {"__slots__": slots})})
+
+
+@pytest.mark.parametrize("base", [object, cb.nn.Module])
+def test_each_instance_has_programs_of_its_own(base):
+    model = model_class(base)
+    many, x = [model(float(k)) for k in range(10)], cb.tensor([2.0])
+    for _ in range(3):
+        for k, m in enumerate(many):
+            loss = m.step(x)
+            loss.backward()
+            assert loss.item() == 2 * k and m.w.grad.item() == 2
+            m.w.grad = None
+    assert [len(m.step.programs) for m in many] == 10 * [1] and not model.step.programs
+    refs = [weakref.ref(m) for m in many]
+    del many, m, loss
+    gc.collect()
+    assert [r() for r in refs] == 10 * [None]
+
+
+def test_a_copy_of_an_instance_has_programs_of_its_own():
+    m, x = model_class()(3.0), cb.tensor([2.0])
+    for _ in range(3):
+        m.step(x)
+    for other in (copy.copy(m), copy.deepcopy(m)):
+        other.w = cb.Parameter([5.0])
+        assert [other.step(x).item() for _ in range(3)] == 3 * [10.0] and m.step(x).item() == 6.0
+        assert other.step.programs != m.step.programs and len(m.step.programs) == 1
+
+
+@pytest.mark.parametrize("slots", [("w",), ("w", "__weakref__")])
+def test_instances_with_slots(slots):
+    model, x = model_class(slots=slots), cb.tensor([2.0])
+    a, b = model(3.0), model(4.0)
+    assert [(a.step(x).item(), b.step(x).item()) for _ in range(3)] == 3 * [(6.0, 8.0)]
+
+
+def test_a_compiled_method_makes_no_other_program_out_of_date():
+    model, x = model_class(cb.nn.Module)(3.0), cb.tensor([2.0])
+    other = cb.compile(lambda x: model.w * x)
+    for _ in range(2):
+        other(x), model.step(x)
+        engine.structure_changed()
+    assert len(other.programs) == 1
+
+
 def test_a_method():
     class Model:
         def __init__(self, k):
@@ -255,7 +353,7 @@ def test_a_method():
     a, b, x = Model(2.0), Model(3.0), cb.tensor([1.0])
     for _ in range(4):
         assert a.step(x).item() == 4 and b.step(x).item() == 9
-    assert len(Model.step.programs) == 2
+    assert len(Model.step.programs) == 0 and len(a.step.programs) == len(b.step.programs) == 1
     a.k, b.w = 5.0, cb.Parameter([7.0])
     assert [(a.step(x).item(), b.step(x).item()) for _ in range(3)] == 3 * [(10, 21)]
 
@@ -379,6 +477,52 @@ def test_arrays_outside_are_read_anew():
     assert same_bits(compiled(ROWS), f(ROWS))
 
 
+WHOLE, MATRIX = cb.tensor(ROWS), cb.Parameter(ROWS)
+VIEWS = {                                # made before the recording: (the view, how it changes before the third call)
+    "a row": (lambda: WHOLE[1], None),
+    "of a tensor": (lambda: WHOLE.reshape(-1)[:3].reshape(3), None),
+    "another shape": (lambda: WHOLE.reshape(2, 2, 3), None),
+    "of a view": (lambda: WHOLE.reshape(12).reshape(4, 3), None),
+    "of a Parameter": (lambda: MATRIX.reshape(2, 2, 3), lambda: MATRIX.assign(MATRIX * 2)),
+    "of a Parameter, detached": (lambda: MATRIX.detach().reshape(4, 3), lambda: MATRIX.assign(MATRIX * 2)),
+}
+
+
+@pytest.mark.parametrize("within", ["", "scan", "cond"])
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_from_outside(name, within):
+    make, change = VIEWS[name]
+    view = make()
+
+    def plain(x):
+        return cb.sum(x * view)
+
+    def f(x):
+        if within == "scan":
+            return cb.scan(lambda c, _: (c + cb.sum(view) * plain(x), None), cb.sum(x), length=3)[0]
+        return cb.cond(cb.sum(x) > 0, plain, lambda x: -plain(x), x) if within == "cond" else plain(x)
+
+    compiled = cb.compile(f)
+    for i in range(5):
+        x = cb.tensor(draws(1, 4, 3)[0] if view.ndim == 2 else draws(1, 3)[0])
+        if i == 2 and change is not None:
+            change()
+        assert same_bits(compiled(x).detach(), f(x).detach())
+    assert len(compiled.programs) == 1
+
+
+def test_a_view_of_an_argument_that_is_found_outside():
+    holder = [None]
+    f = lambda x: x - holder[0] * 2      # noqa: E731
+    compiled = cb.compile(f)
+    for other in (False, False, False, True, True):
+        x = cb.tensor(draws(1, 4, 3)[0])
+        holder[0] = (cb.tensor(draws(1, 4, 3)[0]) if other else x).reshape(2, 2, 3)
+        y = x.reshape(2, 2, 3).detach()
+        assert same_bits(compiled(y), f(y))
+    assert len(compiled.programs) == 1
+
+
 def test_an_array_outside_of_another_shape_is_another_program():
     holder = [np.ones(3, "float32")]
     compiled = cb.compile(lambda x: cb.tensor(x) * holder[0])
@@ -417,6 +561,15 @@ def test_a_long_chain_is_shown_by_its_ends(capsys):
     compiled(ROWS)
     compiled.programs[0].explain()
     assert "chain of 9: exp sin tanh cos sin ... 3 more ... sqrt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("repeat", [0, -1])
+def test_no_profile_of_no_runs(repeat):
+    compiled = cb.compile(lambda x: cb.tensor(x) * 2)
+    compiled(ROWS)
+    for profile in (compiled.profile, compiled.programs[0].profile):
+        with pytest.raises(ValueError, match=f"repeat is {repeat}"):
+            profile(ROWS, repeat=repeat)
 
 
 def test_a_compiled_function_explains_and_profiles_its_programs(capsys):

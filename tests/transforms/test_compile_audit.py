@@ -16,6 +16,7 @@ from cybackprop._core import engine
 
 X = np.array([1.0, -2.0, 3.0], "float32")
 KEPT = []
+CONSTANT = cb.tensor([1.0, 2.0, 3.0])
 WEIGHT = cb.Parameter([1.0, 2.0, 3.0])
 HERE = re.escape(__file__)
 
@@ -60,18 +61,35 @@ REFUSED = {
     "a buffer": (lambda x: memoryview(cb.exp(x)), "numpy"),
     "index": (lambda x: [1, 2, 3][cb.argmax(x)], "item"),
     "range": (lambda x: sum(range(cb.argmax(x)), cb.tensor(x)), "item"),
-    "a view of an argument": (lambda x: cb.tensor(x[1:]), "view"),
-    "a transposed argument": (lambda x: cb.tensor(x.T), "view"),
-    "a reshaped argument": (lambda x: cb.tensor(x.reshape(3, 1)) * 2, "view"),
+    "a view of an argument": (lambda x: cb.tensor(x[1:]), "^getitem: .* cb.tensor"),
+    "a view of an argument that is found outside": (lambda x: cb.tensor(X[1:]), "view"),
+    "a transposed argument": (lambda x: cb.tensor(x.T), "^T:"),
+    "a reshaped argument": (lambda x: cb.tensor(x.reshape(3, 1)) * 2, "^reshape:"),
+    "a branch on an argument": (lambda x: cb.tensor(x) * (2 if x.max() > 1 else 3), "^max:"),
+    "a number of an argument": (lambda x: cb.tensor(x) * float(x[0]), "^getitem:"),
+    "a sum of an argument": (lambda x: cb.tensor(x) * int(np.sum(x)), "^sum:"),
+    "NumPy on an argument": (lambda x: cb.tensor(np.exp(x)) * 2, "^numpy:"),
+    "NumPy's other functions": (lambda x: cb.tensor(x) * bool(np.isnan(x).any()), "^numpy:"),
+    "np.asarray on an argument": (lambda x: cb.tensor(np.asarray(x)), "^numpy:"),
+    "arithmetic on an argument": (lambda x: cb.tensor(1 - x), "^rsub:"),
+    "an array beside an argument": (lambda x: cb.tensor(np.ones(3) * x), "^numpy:"),
+    "a comparison of an argument": (lambda x: cb.tensor(x == 1), "^eq:"),
+    "a loop over an argument": (lambda x: sum(x, cb.zeros(3)), "^iter:"),
+    "a search in an argument": (lambda x: cb.tensor(x) * (3.0 in x), "^contains:"),
+    "writing an argument": (lambda x: (x.__setitem__(0, 5.0), cb.tensor(x))[1], "^setitem:"),
+    "a stack of arguments": (lambda x: cb.tensor([x, x]) * 2, "^numpy:"),
+    "an index that is an argument": (lambda x: cb.ones(4)[x > 0], "^gt:"),
     "an index made of an argument": (lambda x: cb.tensor(x)[cb.argmax(x).reshape(1)], "numpy"),
     "kept in a list": (lambda x: (KEPT.append(cb.tensor(x) * 2), cb.sum(x))[1], "kept outside: mul"),
     "kept in a closure": (keep_in_closure(), "kept outside: mul"),
     "kept in an attribute": (keep_in_an_attribute, "kept outside: mul"),
     "a view kept": (keep_a_view, "kept outside: exp"),
+    "a view kept of what was there": (lambda x: (KEPT.append(CONSTANT.reshape(3, 1)), cb.sum(x))[1], "kept outside"),
     "kept beside a history": (lambda x: (KEPT.append(cb.exp(x)), cb.sum(WEIGHT * KEPT[-1]))[1], "kept outside: exp"),
     "a part of a history kept": (lambda x: (KEPT.append(WEIGHT * x), cb.sum(cb.exp(KEPT[-1])))[1], "kept outside: mul"),
-    "an array returned": (lambda x: x * 2, "NumPy array"),
-    "a NumPy number returned": (lambda x: [x.sum()], "NumPy array"),
+    "an array returned": (lambda x: np.ones(3), "NumPy array"),
+    "an argument returned": (lambda x: x, "NumPy array"),
+    "a NumPy number returned": (lambda x: [np.float64(2)], "NumPy array"),
 }
 
 
@@ -172,9 +190,6 @@ HIDDEN = {
     "how often it ran": lambda x: sum((cb.tensor(x) for _ in range(COUNTER.step())), cb.zeros(3)),
     "which operation": lambda x: (cb.exp, cb.tanh)[COUNTER.step() % 2](x),
     "which parameter": lambda x: cb.clip(x, 0.0, COUNTER.step() / 10),
-    "NumPy on an argument": lambda x: cb.tensor(np.exp(x)) * 2,
-    "a number of an argument": lambda x: cb.tensor(x) * float(x[0]),
-    "a stack of arguments": lambda x: cb.tensor([x, x]) * 2,
     "a list that grows": lambda x: cb.tensor(x) * (CLOCK.append(1), len(CLOCK))[1],
 }
 
