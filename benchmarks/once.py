@@ -2,6 +2,8 @@
 
 import itertools
 
+import numpy as np
+from native import PEAK_FLOPS, peak
 from peers import ONCE, present
 from races import ONE_CALL, ONE_CALL_EPOCH, fastest, own
 from report import table
@@ -41,25 +43,28 @@ def measure(networks, out, share=1.0, names=ONCE, section=ONE_CALL):
         out.progress(f"timing {network.name}")
         runs = steps(network, present(names, network), from_memory(network) if section == ONE_CALL else ())
         for (which, rows), callables, part in zip(tables.items(), runs, (1, 0.25), strict=False):
-            got = alternate(callables, max(3, round(network.samples * share * part)))
+            got = alternate({**callables, "peak": peak}, max(3, round(network.samples * share * part)))
+            at_peak = network.mflop * 1e6 / PEAK_FLOPS * got.pop("peak").median * np.dtype(network.dtype).itemsize / 4
             if section == ONE_CALL:
                 out.races.setdefault(network.name, {})[which] = got
+                out.at_peak[network.name] = at_peak
             for name, m in got.items():
                 out.measured(name, which, network.name, "us a step", m)
                 if name != "ours":
                     out.record(which, network.name, name, "times our eager step", m.over(got["ours"]))
-            rows.append(row_of(network, got, names))
+            rows.append(row_of(network, got, names, at_peak))
     for which, rows in tables.items():
         if which == ONE_CALL_EPOCH:
             out.say("\n64 MB of rows, batch after batch:")
-        out.say(table(["network", "MFLOP", *present(names), "fastest peer", "its/ours", "GFLOP/s", "n"], rows))
+        out.say(table(["network", "MFLOP", *present(names), "fastest peer", "its/ours", "GFLOP/s", "of peak", "n"], rows))
     out.say("us a step: median [interquartile range] of n turns;\n"
-            "its/ours: median of the turns' ratios, above 1 ours is faster")
+            "its/ours: median of the turns' ratios, above 1 ours is faster;\n"
+            "of peak: share of a register-only FMA loop in the same turns, products alone counted")
 
 
-def row_of(network, got, names):
-    """One row of the table."""
+def row_of(network, got, names, at_peak):
+    """One row of the table; at_peak: us of the products at the FMA peak."""
     name, _, times = fastest(got)
     return [network.name, f"{network.mflop:,.{0 if network.mflop >= 10 else 3}f}",
             *[got.get(name, "-") for name in present(names)], name, f"{times:.2f}",
-            f"{network.mflop * 1e3 / own(got).median:.1f}", got["ours"].samples]
+            f"{network.mflop * 1e3 / own(got).median:.1f}", f"{at_peak / own(got).median:.2f}", got["ours"].samples]

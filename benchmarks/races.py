@@ -25,8 +25,9 @@ def times(cells, name):
 
 
 def figures(out):
-    """Put what the tables of this run say about thresholds.toml into out.figures."""
+    """Put what the tables of this run say about thresholds.toml into out.figures, and how far it could go."""
     for name, tables in out.races.items():
+        limits(name, tables, out)
         once = [tables[which] for which in (ONE_CALL, ONE_CALL_EPOCH) if which in tables]
         loops = [tables[which] for which in LOOPS if which in tables]
         if once:
@@ -41,3 +42,20 @@ def figures(out):
             for figure in (f"once.{name}.fastest", f"once.{name}.torch", f"all.{name}.fastest"):
                 if figure in out.figures:
                     out.figures[figure] = NOT_BUILT
+
+
+def limits(name, tables, out):
+    """Put into out.limits what the figures of a network would be at the FMA peak."""
+    if name not in out.at_peak:
+        return
+
+    def limit(which, peers):
+        possible = [m.median / out.at_peak[name] for table in which if table in tables
+                    for peer, m in tables[table].items() if peer in peers]
+        return min(possible, default=None)
+
+    calls, loops = (ONE_CALL, ONE_CALL_EPOCH), LOOPS
+    peers = {peer for table in tables.values() for peer in table} - set(OURS)
+    found = {f"once.{name}.fastest": limit(calls, peers), f"once.{name}.torch": limit(calls, {"torch"}),
+             f"loop.{name}.jax": limit(loops, {"jax scan"}), f"all.{name}.fastest": limit(calls + loops, peers)}
+    out.limits |= {figure: value for figure, value in found.items() if value is not None}

@@ -18,6 +18,8 @@ class Output:
         self.rows = []                   # section, cell, candidate, figure, value, low, high, samples
         self.figures = {}                # figure of thresholds.toml -> value, NOT_BUILT, or None: could not be measured
         self.races = {}                  # network -> a table of races.py -> candidate -> Measured of a step
+        self.at_peak = {}                # network -> us of a step whose products run at the FMA peak and all else is free
+        self.limits = {}                 # figure of thresholds.toml -> what it would be with such a step
         self.first_calls = {}            # candidate -> network -> seconds until the first loss
 
     def say(self, text=""):
@@ -73,13 +75,16 @@ def promises(out):
         aim = f" (aim {row['aim']:g})" if "aim" in row else ""
         wanted_text = f"{row['comparison']} {row['wanted']:g}{aim} {row['unit']}".rstrip()
         if got is NOT_BUILT:
-            rows.append([row["what"], wanted_text, NOT_BUILT, ""])
+            rows.append([row["what"], wanted_text, NOT_BUILT, "", ""])
             continue
         passed = got is not None and COMPARISONS[row["comparison"]](got, row["wanted"])
         missed += not passed
         rows.append([row["what"], wanted_text, "not measured" if got is None else f"{got:.4g}",
+                     f"{out.limits[row['name']]:.3g}" if row["name"] in out.limits else "",
                      "pass" if passed else "MISSED"])
         out.record("promise", row["name"], "ours", row["comparison"] + f" {row['wanted']:g}", got)
     if rows:
-        out.say(table(["figure", "wanted", "got", ""], rows))
+        out.say(table(["figure", "wanted", "got", "at the peak", ""], rows))
+    if out.limits:
+        out.say("at the peak: with a step of ours that takes what its products take at the FMA peak, and nothing else")
     return missed
