@@ -298,12 +298,37 @@ static void run_dots(const cbp_product *x)
     finish(x, 0, x->M, 0, x->N);
 }
 
+/* c (n) = p q */
+static __attribute__((noinline)) void outer_row(ptrdiff_t n, T p, const T *q, T *c)
+{
+    const V pv = v_set1(p);
+    for (; n > VL; n -= VL, q += VL, c += VL) v_store(c, v_fma(pv, v_load(q), v_zero()));
+    v_store_m(c, v_mask(n), v_fma(pv, v_load_m(q, v_mask(n)), v_zero()));
+}
+
+/* One k, nothing to add to: an outer product, such as the dw of a single row, whose tiles would cost more than what is in
+ * them. */
+static int is_outer(const cbp_product *x)
+{
+    return V_FAST_MASKS && x->K == 1 && (!x->q_by_column || x->q_ld == 1) && !x->bias && !x->add && !x->carry
+        && (!x->sums || (x->sums->K == 1 && !x->sums->add));
+}
+
+static void run_outer(const cbp_product *x)
+{
+    if (x->N == 1 && x->M > 0 && x->c_ld == 1 && x->p_row == 1) outer_row(x->M, *x->q, x->p, x->c);
+    else for (ptrdiff_t m = 0; m < x->M; m++) outer_row(x->N, x->p[m * x->p_row], x->q, x->c + m * x->c_ld);
+    if (x->sums) outer_row(x->N, 1, x->q, x->sums->to);
+    finish(x, 0, x->M, 0, x->N);
+}
+
 /* Which way, decided by the shape alone; a way never changes bits, only `dots` is part of the promise.  Time by the way
  * taken over time by the next best, float32, one Zen 4 core with AVX-512:
  *
  *   dots       NT of <= 12 columns, NN of one, K >= 256      NT 1x4x2048 0.20, 8x4x2048 0.31, NN 128x1x1024 0.23
  *   lanes      few columns, or few rows of NT                NN 512x10x784 0.74, 64x2x64 0.80; NT 1x256x256 0.64
  *   along m    c so narrow that vectors along n are empty    TN 2048x1x1 0.05, 2048x1x8 0.10, 128x2x64 0.26
+ *   outer      one k, nothing to add to                      TN 16x32x1 0.3
  *   packed     see wants_packing
  *   direct     all else; one or two rows of > 8 MB stream
  */
@@ -317,7 +342,8 @@ static __attribute__((noinline)) void run_serial(const cbp_product *x, void *scr
         return;
     }
     const int side = lanes_side(x);
-    if (x->dots) run_dots(x);
+    if (is_outer(x)) run_outer(x);
+    else if (x->dots) run_dots(x);
     else if (side) run_lanes(x, side);
     else if (along_m_is_cheaper(x)) run_along_m(x, scratch);
     else run_along_n(x, scratch);
