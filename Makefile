@@ -90,7 +90,7 @@ $(BENCH)/installed: benchmarks/requirements.txt
 	@touch $@
 
 ARGS =
-bench: bench-package  ## training, the tape, predicting, beside all peers, ten minutes (ARGS="--quick --only once")
+bench: bench-package  ## training, the tape, predicting, beside all peers, twenty minutes (ARGS="--quick --only once")
 	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
 
 bench-kernels: bench-package  ## each family of kernels beside torch and NumPy; all cells in benchmarks/out/

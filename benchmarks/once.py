@@ -56,7 +56,8 @@ def measure(networks, out, share=1.0, names=ONCE, section=ONE_CALL):
     for which, rows in tables.items():
         if which == ONE_CALL_EPOCH:
             out.say("\n64 MB of rows, batch after batch:")
-        out.say(table(["network", "MFLOP", *present(names), "fastest peer", "its/ours", "GFLOP/s", "of peak", "n"], rows))
+        out.say(table(["network", "MFLOP", *present(names), "fastest peer", "its/ours", "GFLOP/s", "of peak", "n"],
+                      rows))
     out.say("us a step: median [interquartile range] of n turns;\n"
             "its/ours: median of the turns' ratios, above 1 ours is faster;\n"
             "of peak: share of a register-only FMA loop in the same turns, products alone counted")

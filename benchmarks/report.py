@@ -18,7 +18,7 @@ class Output:
         self.rows = []                   # section, cell, candidate, figure, value, low, high, samples
         self.figures = {}                # figure of thresholds.toml -> value, NOT_BUILT, or None: could not be measured
         self.races = {}                  # network -> a table of races.py -> candidate -> Measured of a step
-        self.at_peak = {}                # network -> us of a step whose products run at the FMA peak and all else is free
+        self.at_peak = {}                # network -> us of a step that is products at the FMA peak and nothing else
         self.limits = {}                 # figure of thresholds.toml -> what it would be with such a step
         self.first_calls = {}            # candidate -> network -> seconds until the first loss
 

@@ -8,7 +8,8 @@ import types
 
 import numpy as np
 
-from cybackprop._core.engine import Tensor, agree, is_recording, leaf_fact
+from cybackprop._core import engine
+from cybackprop._core.engine import Tensor, is_recording, leaf_fact
 from cybackprop.errors import TapeError
 from cybackprop.transforms.reaching import NUMBERS
 
@@ -99,7 +100,8 @@ def _difference(spec, other):
     if type(kind) is not type(kind2) or (isinstance(kind, (str, type)) and kind != kind2):
         return kind2, kind
     if children is None:
-        return (what2, what) if (isinstance(what, NUMBERS) or kind != "other") and not agree(what2, what) else None
+        counts = isinstance(what, NUMBERS) or kind != "other"
+        return (what2, what) if counts and not engine.agree(what2, what) else None
     if what != what2 or len(children) != len(children2):
         return what2 or len(children2), what or len(children)
     return next(filter(None, map(_difference, children, children2)), None)

@@ -7,7 +7,8 @@ import types
 
 import numpy as np
 
-from cybackprop._core.engine import MISSING, Guard, Parts, Tensor
+from cybackprop._core import engine
+from cybackprop._core.engine import Guard, Parts, Tensor
 from cybackprop.transforms.reaching import (
     CONTAINERS,
     EMPTY,
@@ -197,7 +198,7 @@ class Findings:
         if isinstance(thing, contextvars.ContextVar):
             value, label = context_value(thing), f"{label}.get()"
             if thing.get(EMPTY) is EMPTY:                # its default, which stays
-                self._add(Guard(thing, None, MISSING, "same", label, "context"))
+                self._add(Guard(thing, None, engine.MISSING, "same", label, "context"))
                 self._value(value, None, value, label, "self", True, True, {})
             elif before[None] == fingerprint(value):
                 self._value(thing, None, value, label, "context", False, True, {})
@@ -217,7 +218,7 @@ class Findings:
         if not hasattr(type(thing), "__getattr__"):
             for name in sorted(names.asked - before.keys()):
                 if not hasattr(thing, name):
-                    self._add(Guard(thing, name, MISSING, "same", f"{label}.{name}", "attr"))
+                    self._add(Guard(thing, name, engine.MISSING, "same", f"{label}.{name}", "attr"))
 
     # ---- functions
 
