@@ -15,13 +15,22 @@ demo: $(VENV)/built  ## train on the digits that ship inside the package
 	$(BIN)/cybackprop train digits
 
 # `compile` looks through all objects of the process for the functions it records, and pytest keeps some thirty of each
-# test: what records much is run in processes of its own, which takes as long as two thirds of one for all.
+# test: what records much is run in processes of its own, two at a time, the longest first.
 TRANSFORMS := $(wildcard tests/transforms/test_*.py)
-PARTS := "$(filter %_random.py %_saving.py,$(TRANSFORMS))" "$(filter-out %_random.py %_saving.py,$(TRANSFORMS))" \
-	tests/train "tests --ignore=tests/transforms --ignore=tests/train"
-test: $(VENV)/test-tools  ## the whole suite, in parts
-	@status=0; \
-	for part in $(PARTS); do $(BIN)/python -X faulthandler -m pytest $$part || status=1; done; exit $$status
+SAVING := $(filter %_random.py %_saving.py,$(TRANSFORMS))
+PARTS := test-rest test-src test-saving test-transforms test-train
+test: $(VENV)/test-tools  ## the whole suite, in parts, two side by side; each is shown when it is over
+	@$(MAKE) --no-print-directory -k -j2 --output-sync $(PARTS)
+
+test-rest: TESTS = tests $(patsubst %,--ignore=tests/%,src transforms train)
+test-src: TESTS = tests/src
+test-saving: TESTS = $(SAVING)
+test-transforms: TESTS = $(filter-out $(SAVING),$(TRANSFORMS))
+test-train: TESTS = tests/train
+
+.PHONY: $(PARTS)
+$(PARTS):
+	@$(BIN)/python -X faulthandler -m pytest $(TESTS)
 
 check: $(VENV)/lint-tools  ## ruff, mypy, cython-lint, layering, table lint, vectorisation
 	$(BIN)/ruff check .
