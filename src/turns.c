@@ -25,8 +25,7 @@ static cbp_array *taken(const cbp_turn *t)
 {
     for (int32_t i = 0; i < t->n; i++) {
         cbp_array *a = root_of(t->arrays[i]);
-        if (!a || !a->busy || (t->holder && a->busy == t->holder)) continue;
-        if (a->busy < 0 || i < t->n_written) return a;
+        if (a && (a->busy < 0 || (a->busy && i < t->n_written))) return a;
     }
     return NULL;
 }
@@ -69,21 +68,9 @@ static int conflict(const cbp_turn *t, const cbp_turn *with)
 int cbp_turn_fits(const cbp_turn *t)
 {
     if (taken(t)) return 0;
-    for (const cbp_turn *w = cbp_turns; w && w != t && !t->holder; w = w->next)
+    for (const cbp_turn *w = cbp_turns; w && w != t; w = w->next)
         if (w->due && conflict(t, w)) return 0;
     return 1;
-}
-
-int cbp_turn_circle(const cbp_turn *t)
-{
-    const cbp_turn *w = t;
-    for (int32_t steps = 0; w && steps < 1000; steps++) {
-        const cbp_array *a = taken(w);
-        if (!a || a->busy >= -1) return 0;             /* a program that runs: it will end */
-        if (a->busy == t->holder) return 1;
-        for (w = cbp_turns; w && w->holder != a->busy;) w = w->next;
-    }
-    return 0;
 }
 
 void cbp_turn_mark(const cbp_turn *t, int by)
@@ -91,10 +78,8 @@ void cbp_turn_mark(const cbp_turn *t, int by)
     for (int32_t i = 0; i < t->n; i++) {
         cbp_array *a = root_of(t->arrays[i]);
         if (!a) continue;
-        if (t->mark == -1) a->pins += by;
-        if (t->holder && a->busy == t->holder) continue;
-        if (i >= t->n_written) a->busy += by;
-        else a->busy = by > 0 ? t->mark : 0;
+        a->pins += by;
+        a->busy += i < t->n_written ? -by : by;
     }
     if (by < 0) cbp_turn_wake();
 }

@@ -2,8 +2,7 @@
  * store.h); whoever finds a mark waits in a queue.  All of this runs under the GIL, which guards marks and queue.
  *
  * Who comes may pass those that wait, else each change of threads would cost a wake-up; but not those that are due, who
- * have waited a millisecond.  A thread that holds arrays over several operations (an audit, a recording) has a mark of
- * its own there, so that it does not wait for itself; it passes all that wait, for they may wait for it.
+ * have waited a millisecond.
  */
 #ifndef CBP_TURNS_H
 #define CBP_TURNS_H
@@ -13,8 +12,6 @@
 typedef struct cbp_turn {
     cbp_array **arrays;                /* views stand for what they are views of, NULL for nothing */
     int32_t n, n_written;              /* those that are written come first */
-    int32_t mark;                      /* what is written gets it: -1, or the holder's */
-    int32_t holder;                    /* the mark of the thread if it holds arrays, 0: it holds none */
     int32_t due;                       /* nobody passes it any more */
     struct cbp_turn *next;             /* who came after it */
 } cbp_turn;
@@ -22,14 +19,12 @@ typedef struct cbp_turn {
 extern cbp_turn *cbp_turns;            /* the queue, who came first in front */
 extern unsigned cbp_turn_round;        /* counts the ends of turns */
 
-/* Where nobody waits and nobody holds anything: marks arrays, none of them a view, if it is the turn of a program. */
+/* Where nobody waits: marks arrays, none of them a view, if it is the turn of a program. */
 int cbp_turn_quick(cbp_array *const *arrays, int32_t n, int32_t n_written);
 void cbp_turn_quick_end(cbp_array *const *arrays, int32_t n, int32_t n_written);
 /* Whether it is this turn. */
 int cbp_turn_fits(const cbp_turn *t);
-/* Whether the thread, a holder, and others that hold arrays wait for each other in a circle. */
-int cbp_turn_circle(const cbp_turn *t);
-/* by: 1 puts the marks, -1 takes them away.  Written arrays stay where they are meanwhile, but for a holder's. */
+/* by: 1 puts the marks, -1 takes them away.  The arrays stay where they are meanwhile. */
 void cbp_turn_mark(const cbp_turn *t, int by);
 void cbp_turn_enter(cbp_turn *t);
 void cbp_turn_leave(cbp_turn *t);

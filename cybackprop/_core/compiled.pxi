@@ -21,14 +21,12 @@ cdef class Compiled:
     cdef readonly Py_ssize_t audit_every
     cdef readonly bint reuse_results
     cdef public object state             # what `slow` wants to remember
-    cdef Tensor door                     # who records has it: see `take_turn`
     cdef object __weakref__
     cdef dict __dict__
 
     def __init__(self, function, slow, unpack, bind, audit_every, reuse_results):
         self.function, self.slow, self.unpack, self.bind, self.programs = function, slow, unpack, bind, []
         self.audit_every, self.reuse_results = audit_every, reuse_results
-        self.door = wrap(new_array(CBP_BOOL, 0, NULL))
 
     def explain(self):
         """Print what each program does, the last used first: `Program.explain`."""

@@ -90,10 +90,8 @@ cdef int natural_code(object arr) except -1:
 
 cdef object numpy_of(object data):
     """An ndarray of anything array-like; lists of tensors included, ragged ones refused."""
-    if type(data) is np_ndarray:
+    if isinstance(data, np.ndarray):
         return data
-    if isinstance(data, np_ndarray):     # or says that it is: a StandIn
-        return data if issubclass(type(data), np_ndarray) else data._array
     try:
         arr = np.asarray(data)
     except ValueError as error:

@@ -140,12 +140,11 @@ cdef extern from "store.h" nogil:
 cdef extern from "turns.h":
     ctypedef struct cbp_turn:
         cbp_array **arrays
-        int32_t n, n_written, mark, holder, due
+        int32_t n, n_written, due
     cbp_turn *cbp_turns
     bint cbp_turn_quick(cbp_array **arrays, int32_t n, int32_t n_written) noexcept
     void cbp_turn_quick_end(cbp_array **arrays, int32_t n, int32_t n_written) noexcept
     bint cbp_turn_fits(const cbp_turn *t) noexcept
-    bint cbp_turn_circle(const cbp_turn *t) noexcept
     void cbp_turn_mark(const cbp_turn *t, int by) noexcept
     void cbp_turn_enter(cbp_turn *t) noexcept
     void cbp_turn_leave(cbp_turn *t) noexcept

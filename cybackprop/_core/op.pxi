@@ -50,7 +50,6 @@ cdef int run_op(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, d
     cdef cbp_array *scratch = NULL
     cdef size_t room
     cdef int i, status, made = 0
-    touch_all(inputs, n_in)
     for i in range(info.n_out):
         if outputs[i] != NULL:
             outputs[i] = &shapes[i]
@@ -110,8 +109,6 @@ cdef int run_in_place(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outp
     """
     cdef int i
     cdef cbp_turn t
-    touch_all(inputs, n_in)
-    touch_all(outputs, n_out)
     t = turn_of(outputs, n_out, n_out)
     if not cbp_turn_fits(&t):
         wait_for(&t)

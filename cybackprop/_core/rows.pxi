@@ -143,7 +143,6 @@ cdef Tensor unary(UnaryRow row, Tensor x, double p0, double p1):
     cdef double p[2]
     p[0] = p0
     p[1] = p1
-    touch(x.a)
     cbp_active[x.a.dtype].unary(row.place, x.a.size, x.a.data, y.a.data, p)
     if recording():
         note_unary(row.place, x.a, y.a, p)
@@ -233,8 +232,6 @@ cdef Tensor binary(BinaryRow row, object x, object y):
         a, b = met(row.name, x, y)
     if a.a.dtype > CBP_F64:
         refuse_dtype(row.name, a.a.dtype)
-    touch(a.a)
-    touch(b.a)
     if same_shape(a.a, b.a):
         out = wrap(like(a.a))
         cbp_active[a.a.dtype].binary(row.place, a.a.size, a.a.data, 1, b.a.data, 1, out.a.data)
@@ -278,8 +275,6 @@ cdef Tensor compare(BinaryRow row, object x, object y):
     a, b = met(row.name, x, y)
     if a.a.dtype > CBP_F64:
         return raw_compare_integers(row.name, a, b)
-    touch(a.a)
-    touch(b.a)
     cdef Tensor out = wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary, row.place))
     if recording():
         note_binary(row.place, a.a, b.a, out.a)

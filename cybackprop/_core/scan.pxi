@@ -235,7 +235,6 @@ cdef int run_in_frame(Loop loop, cbp_op *op, cbp_array **arrays, int n_in) excep
     """Run without the GIL; what is read stays where and what it is meanwhile."""
     cdef LoopFrame frame = loop.frame()
     cdef cbp_status status
-    touch_all(arrays, n_in)
     begin_reading(arrays, n_in)
     with nogil:
         status = cbp_loop_run(op, arrays, arrays + n_in, frame.f)

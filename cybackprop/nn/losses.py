@@ -3,7 +3,7 @@
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import apply, as_operands, tensor
+from cybackprop._core.engine import Tensor, apply, as_operands, tensor
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.elementwise import functions
 from cybackprop.ops.formula import strong_mul
@@ -79,7 +79,7 @@ def cross_entropy(logits, target, *, weight=None, ignore_index=-100, label_smoot
     logits = as_tensor(logits)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, it must be in [0, 1]")
-    goal = target if hasattr(target, "dtype") else np.asarray(target)
+    goal = target if isinstance(target, Tensor) else np.asarray(target)
     if logits.ndim == 1:
         loss = cross_entropy(logits.reshape(1, -1), goal.reshape((1, *goal.shape)), weight=weight,
                              ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction)

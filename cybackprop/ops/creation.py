@@ -61,10 +61,10 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype=None)
 @public
 def zeros_like(x):
     """Zeros with the shape and dtype of a tensor."""
-    return zeros(x.shape, x.dtype) if isinstance(x, Tensor) else zeros_like(tensor(x))
+    return zeros(x.shape, x.dtype) if isinstance(x, Tensor) else tensor(np.zeros_like(x))
 
 
 @public
 def ones_like(x):
     """Ones with the shape and dtype of a tensor."""
-    return ones(x.shape, x.dtype) if isinstance(x, Tensor) else ones_like(tensor(x))
+    return ones(x.shape, x.dtype) if isinstance(x, Tensor) else tensor(np.ones_like(x))

@@ -128,17 +128,12 @@ class _Slow:
 
     def _compared(self, kind, donor, compiled, leaves, args, kwargs, twin):
         """An eager call, after a replay of the twin on copies; if their bits differ, twins are not made any more."""
-        held = []
-        try:
-            engine.take_turn(compiled, held)
-            rehearsal = engine.rehearse(twin, leaves)
-            if rehearsal is None:
-                return None
-            result = compiled.function(*args, **kwargs)
-            effects = [(t, None if number is None else t.grad) for t, number in twin.effects]
-            wrong = engine.differences(twin, *rehearsal[1:3], [result], effects)
-        finally:
-            engine.leave_turn(held)
+        rehearsal = engine.rehearse(twin, leaves)
+        if rehearsal is None:
+            return None
+        result = compiled.function(*args, **kwargs)
+        effects = [(t, None if number is None else t.grad) for t, number in twin.effects]
+        wrong = engine.differences(twin, *rehearsal[1:3], [result], effects)
         if wrong:
             kind.closed = True
             compiled.programs.remove(twin)

@@ -34,7 +34,8 @@ class Trainer:
     model : Module
     loss : str or callable
         "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or a function (predictions, targets) -> tensor.
-        Where it computes with targets it begins with cb.tensor(targets): what NumPy makes of them can't be replayed.
+        Where it computes with targets it begins with cb.tensor(targets): what NumPy makes of them is a constant of the
+        program.
     optimizer : Optimizer
     seed : int
         Of the order of the batches.

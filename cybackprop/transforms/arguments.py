@@ -9,7 +9,7 @@ import types
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Tensor, is_recording, leaf_fact
+from cybackprop._core.engine import Tensor
 from cybackprop.errors import TapeError
 from cybackprop.transforms.reaching import NUMBERS
 
@@ -140,57 +140,3 @@ def _nest(spec, new, leaves):
     made = {} if kind == "dict" else copy.copy(kind)
     made.update(zip(what, parts, strict=True))
     return made
-
-
-# ---- what a function is given while it is recorded
-
-FACTS = ("shape", "dtype", "ndim", "size", "itemsize", "nbytes")         # of an array: what is in the key of a program
-
-
-class StandIn:
-    """An ndarray to all that asks for its class; operations of this package find the array in `_array`.
-
-    NumPy reads an ndarray, or a class derived from it, without asking anybody.  Here it has to ask.  One that is kept
-    after the recording is as good as its array.
-    """
-
-    __slots__ = ("_array",)
-    __class__ = property(lambda self: np.ndarray)
-
-    def __init__(self, array):
-        self._array = array
-
-    def __getattr__(self, name):
-        value = getattr(self._array, name)
-        if name not in FACTS and is_recording():
-            name = "numpy" if name.startswith("__array") else name.strip("_")
-            raise TapeError(f"{name}: a program is being recorded, and what is read in an argument would be the same "
-                            "in every later run; make a tensor of it first, cb.tensor(x)")
-        return value
-
-    def __array__(self, dtype=None, copy=None):
-        return self.__getattr__("__array__")(dtype)
-
-    def __len__(self):
-        return len(self._array)
-
-    def __repr__(self):
-        return f"array(shape={self.shape}, being recorded)" if is_recording() else repr(self._array)
-
-
-def _forwarded(name):
-    def method(self, *others):           # beside a tensor the tensor's operator counts
-        return NotImplemented if any(isinstance(x, Tensor) for x in others) else self.__getattr__(name)(*others)
-    return method
-
-
-for _name in {*dir(np.ndarray)}.difference(dir(object), dir(StandIn)).union(
-        f"__{c}__" for c in ("eq", "ne", "lt", "le", "gt", "ge", "reduce_ex")):
-    if _name.startswith("__") and not _name.startswith("__array"):
-        setattr(StandIn, _name, _forwarded(_name))
-
-
-def standins(leaves):
-    """The arguments, a stand-in for each array that a program is given anew at each call."""
-    made = {id(x): StandIn(x) for x in leaves if leaf_fact(x)[0] == "array"}
-    return [made.get(id(x), x) for x in leaves]

@@ -4,7 +4,7 @@ import functools
 import types
 import warnings
 
-from cybackprop._core.engine import Compiled, Key, build_program, coinciding, leaf_fact, leave_turn, take_turn
+from cybackprop._core.engine import Compiled, Key, build_program, coinciding, leaf_fact
 from cybackprop.errors import AuditError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
@@ -41,8 +41,7 @@ def compile(function=None, *, audit=0, reuse_results=False):
     Raises
     ------
     TapeError
-        The function reads a number out of a tensor, or values of a NumPy argument, or keeps a tensor that it made; the
-        message has the line.
+        The function reads a number out of a tensor, or keeps a tensor that it made; the message has the line.
     AuditError
         A replay differs from the eager run.
 
@@ -61,8 +60,8 @@ def compile(function=None, *, audit=0, reuse_results=False):
 
     Each instance has its own programs of a compiled method, unless its class has slots.
 
-    What stands for a NumPy argument while recording has its class, shape and dtype, and operations take it; reading
-    values in it raises TapeError: make it a tensor first.
+    What the function reads of a NumPy argument by NumPy (`a.max()`, `float(a[0])`) is a constant that no guard sees,
+    only audits: make it a tensor first.
 
     Examples
     --------
@@ -109,23 +108,12 @@ def _method(compiled, instance):
 
 
 def _slow(compiled, spec, leaves, args, kwargs, program):
-    """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call).
-
-    The thread has the turn of all States meanwhile: what others write between two operations would be no run's result.
-    """
-    before = list(compiled.programs)
-    if program is None and _too_many(compiled, spec, leaves):
+    """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
+    if program is not None:
+        return _audited(compiled, spec, leaves, args, kwargs, program)
+    if _too_many(compiled, spec, leaves):
         return compiled.function(*args, **kwargs)
-    held = []
-    try:
-        take_turn(compiled, held)
-        if program is not None:
-            return _audited(compiled, spec, leaves, args, kwargs, program)
-        if all(map(before.__contains__, compiled.programs)):
-            return _recorded(compiled, spec, leaves, args, kwargs)
-    finally:
-        leave_turn(held)
-    return compiled(*args, **kwargs)     # another thread has recorded it meanwhile
+    return _recorded(compiled, spec, leaves, args, kwargs)
 
 
 def _audited(compiled, spec, leaves, args, kwargs, program):

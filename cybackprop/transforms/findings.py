@@ -43,14 +43,14 @@ class Findings:
     modules, tensors : lists
         Whose changes are counted: Modules, and tensors that may take a gradient.
     aliases : list of (Guard, int)
-        Globals and cells of the function that hold an argument, which is counted by its number.
+        Places outside that hold an argument, which is counted by its number.
     known : dict
         {id: object} of what was found outside.
     numbers : set
         All numbers that have a source: guards, arguments, literals.
     """
 
-    def __init__(self, watcher, is_module, leaves, given, function, was_read):
+    def __init__(self, watcher, is_module, leaves, function, was_read):
         self.guards, self.arrays, self.modules, self.tensors, self.aliases = [], [], [], [], []
         self.known = {}
         self._is_module, self._was_read, self._done = is_module, was_read, set()
@@ -58,12 +58,10 @@ class Findings:
         self._reached, self._seen = collections.deque(), set()
         literals = [code.co_consts for code, *_ in watcher.frames]
         self.numbers = {x for known in (*literals, leaves) for part in known for x in inside(part, REAL)}
-        self._find(watcher, function, leaves, given)
+        self._find(watcher, function, leaves)
 
-    def _find(self, watcher, function, leaves, given):
-        arrays = {id(x): k for row in (given, leaves) for k, x in reversed([*enumerate(row)])
-                  if isinstance(x, (Tensor, np.ndarray))}
-        own = {id(cell) for cell in getattr(function, "__closure__", None) or ()}
+    def _find(self, watcher, function, leaves):
+        self._leaves = {id(x): k for k, x in reversed([*enumerate(leaves)]) if isinstance(x, (Tensor, np.ndarray))}
         for thing in watcher.objects.values():
             self._object(thing)
         functions = functions_of(watcher.frames, function)
@@ -78,10 +76,7 @@ class Findings:
             for code, names, given, free, before in watcher.frames:
                 for cells in cells_of[id(code), *free]:
                     for place in places(code, names, given, cells, self._is_module, self.known):
-                        if id(place[2]) not in arrays:
-                            self._value(*place, before)
-                        elif place[0] is names or id(place[0]) in own:
-                            self._alias(*place, before, arrays)
+                        self._value(*place, before)
             while self._reached and len(self.guards) < MOST_GUARDS:
                 self._attributes(*self._reached.popleft())
         for code, _, given, *_ in watcher.frames:
@@ -101,6 +96,8 @@ class Findings:
         for value in values:
             self.known[id(value)] = value
             self._brought(value)
+            if id(value) in self._leaves:
+                self._alias(value, None, value, label, "self")
             if isinstance(value, CONTAINERS):
                 self._value(value, None, value, label, "self", True, True, {})
 
@@ -113,10 +110,9 @@ class Findings:
                 if isinstance(value, NUMBERS) and not name.startswith("_"):
                     self._add(Guard(vars(thing), name, value, "equal", f"{type(thing).__name__}.{name}", "item"))
 
-    def _alias(self, holder, name, value, label, place, _, __, before, leaves):
+    def _alias(self, holder, name, value, label, place):
         """A place that holds an argument is the argument in later calls too, as long as it holds that."""
-        if before.get(label) in (None, fingerprint(value)):
-            self.aliases.append((Guard(holder, name, value, "same", label, place), leaves[id(value)]))
+        self.aliases.append((Guard(holder, name, value, "same", label, place), self._leaves[id(value)]))
 
     def _value(self, holder, name, value, label, place, counted, end, before):
         """Guard one place by what lies there, unless its changes are counted, or the run itself has changed it.
@@ -125,6 +121,10 @@ class Findings:
         depends on it.
         """
         if value is EMPTY or (label in before and before[label] != fingerprint(value)):
+            return
+        if id(value) in self._leaves:
+            if place != "self":          # else it is the argument itself
+                self._alias(holder, name, value, label, place)
             return
         if place != "self" and not isinstance(value, types.MethodType):       # a method is made anew when it is read
             self.known[id(value)] = value
@@ -173,6 +173,9 @@ class Findings:
                     self.modules.append(part)
                 if end:
                     self._reach(part, where)
+            elif id(part) in self._leaves:
+                copy = part
+                self._alias(value, key, part, where, "item")
             elif self._array(value, key, part, where, "item"):
                 copy = part
             else:

@@ -6,7 +6,7 @@ import operator
 from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Recorder, Tensor
 from cybackprop.errors import TapeError
-from cybackprop.transforms.arguments import CONSTANT, others, pack, results, standins, unpack_in_order
+from cybackprop.transforms.arguments import CONSTANT, others, pack, results
 from cybackprop.transforms.findings import Findings
 from cybackprop.transforms.rerun import rules
 from cybackprop.transforms.watching import Watcher
@@ -30,10 +30,6 @@ class Recorded:
 
     def __init__(self, function, spec, leaves, args, kwargs, plain=False, recorder=None):
         self.function, self.spec, self.leaves = function, spec, leaves
-        given = standins(leaves)
-        stand_in = [*map(id, given)] != [*map(id, leaves)]
-        if stand_in:
-            args, kwargs = pack(spec, given)
         self.recorder, self._watcher, self._mark = recorder or Recorder(), Watcher(is_module), engine.last_number()
         self.recorder.plain = plain
         try:
@@ -46,12 +42,10 @@ class Recorded:
                 self.tensors, self.result = owned, self.make(owned, leaves)
         finally:
             self.recorder.stop()
-        if stand_in and [*map(id, unpack_in_order(args, kwargs)[1])] != [*map(id, given)]:        # those were copies
-            raise TapeError("compile: the function changes a list or dict among its arguments; later runs would not")
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
         self._refuse_survivors()
-        self._findings = Findings(self._watcher, is_module, leaves, given, function, self.recorder.constant_of)
+        self._findings = Findings(self._watcher, is_module, leaves, function, self.recorder.constant_of)
         self._refuse_others()
         # constant values that are arrays outside, and how to find those again
         self.paths = {v: guard for guard, thing in self._findings.arrays for v in self.recorder.constant_of(thing)}

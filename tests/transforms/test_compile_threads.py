@@ -93,70 +93,22 @@ def test_one_function_recorded_by_all_threads_at_once(often):
     assert {p.key.leaves[0][2] for p in compiled.programs} == {(1,), (2,), (3,)}
 
 
-@pytest.mark.parametrize("warm", [0, 2])
-@pytest.mark.parametrize("size", [3, 30_000])
-def test_audits_and_recordings_are_turns_too(size, warm, often):
-    """What one thread writes during another's audit would be a difference, or would be lost."""
-    total, calls = cb.State(np.zeros(size)), cb.State(0.0)
-
-    def f(x):
-        total.assign(total + x)
-        calls.assign(calls + 1)
-        return cb.sum(total)
-
-    compiled, x = cb.compile(f, audit=3), cb.ones(size, "float64")
-    for _ in range(warm):
-        compiled(x)
-    run_all(lambda i: [compiled(x) for _ in range(CALLS // 3)])
-    assert calls.item() == warm + THREADS * (CALLS // 3) and same_bits(total, np.full(size, calls.item()))
-
-
-def test_eager_updates_and_other_programs_wait_for_an_audit(often):
-    s, count = cb.State(np.zeros(20_000)), cb.State(0.0)
-
-    def f():
-        before = s * 1
-        for _ in range(20):
-            s.assign(s + 1)
-        count.assign(count + 1)
-        return cb.max(cb.abs(s - before - 20))
-
-    def add():
-        s.assign(s + 5)
-
-    audited, other = cb.compile(f, audit=2), cb.compile(add)
-    work = [lambda: [float(audited()) for _ in range(40)], lambda: [other() for _ in range(200)],
-            lambda: [s.assign(np.ones(s.shape)) for _ in range(200)], lambda: [other() for _ in range(200)]]
-    seen = run_all(lambda i: work[i]())
-    assert seen[0] == [0.0] * 40 and count.item() == 40
-
-
-def test_threads_that_hold_what_the_other_wants_go_on(often):
-    """Recordings take States as they come to them; two in opposite orders must not wait for ever."""
-    a, b = cb.State(np.zeros(50)), cb.State(np.zeros(50))
-
-    def work(i):
-        first, second = (a, b) if i % 2 else (b, a)
-        for k in range(40):
-            def f(x, k=k):
-                first.assign(first + x)
-                second.assign(second + k)
-            cb.compile(f)(1.0)
-
-    run_all(work)
-
-
 def test_gradients_that_several_threads_add_to(often):
     w = cb.Parameter(np.ones(2000))
     compiled = cb.compile(lambda x: cb.sum(w * x).backward())
+    for _ in range(4):                   # recorded and audited, without a gradient and with one
+        compiled(cb.ones(2000, "float64"))
     run_all(lambda i: [compiled(cb.ones(2000, "float64")) for _ in range(CALLS)])
-    assert same_bits(w.grad, np.full(2000, float(THREADS * CALLS)))
+    assert same_bits(w.grad, np.full(2000, 4.0 + THREADS * CALLS))
 
 
 def test_a_sweep_refuses_what_another_thread_has_written_since(often):
     """The versions that a result keeps are those of its run, not of what came right after."""
     w, one = cb.Parameter(np.ones(3000)), cb.ones(3000, "float64")
     forward, write = cb.compile(lambda x: cb.sum(w * w * x)), cb.compile(lambda: w.assign(w + 1))
+    for _ in range(3):
+        write(), forward(one).backward()
+        w.grad = None
 
     def work(i):
         for _ in range(CALLS):
