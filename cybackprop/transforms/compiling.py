@@ -134,7 +134,7 @@ def _too_many(compiled, spec, leaves):
         if compiled.state is None:
             compiled.state = "eager"
             warnings.warn(f"compile: {_name(compiled)} has {len(compiled.programs)} programs and this call would need "
-                          "another; from now on such calls run eagerly", RuntimeWarning, stacklevel=4)
+                          "another; from now on such calls run eagerly", RuntimeWarning, stacklevel=3)
         return True
     return False
 

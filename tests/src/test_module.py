@@ -193,7 +193,7 @@ def small_loops(path):
     cb.save_programs(path, f=(step, cb.ones((3, 3))))
 
 
-@pytest.mark.parametrize("write, rounds", [(small_file, 1500), (small_loops, 3000)])
+@pytest.mark.parametrize("write, rounds", [(small_file, 3000), (small_loops, 3000)])
 def test_hostile_files(tmp_path, write, rounds):
     """Under sanitizers; a minute the first time, which compiles."""
     write(tmp_path / "small")
