@@ -328,7 +328,7 @@ static void run_outer(const cbp_product *x)
  *   dots       NT of <= 12 columns, NN of one, K >= 256      NT 1x4x2048 0.20, 8x4x2048 0.31, NN 128x1x1024 0.23
  *   lanes      few columns, or few rows of NT                NN 512x10x784 0.74, 64x2x64 0.80; NT 1x256x256 0.64
  *   along m    c so narrow that vectors along n are empty    TN 2048x1x1 0.05, 2048x1x8 0.10, 128x2x64 0.26
- *   outer      one k, nothing to add to                      TN 16x32x1 0.3
+ *   outer      one k, nothing to add to                      by count of instructions
  *   packed     see wants_packing
  *   direct     all else; one or two rows of > 8 MB stream
  */

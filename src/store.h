@@ -13,7 +13,7 @@ typedef struct cbp_array {
     struct cbp_array *base;          /* whose memory this is (counted): a viewed array or a store; NULL: its own */
     ptrdiff_t size;                  /* elements */
     int32_t pins;                    /* views and exports that hold the address: while > 0 the data may not move */
-    int32_t busy;                    /* runs without the GIL that read it; -1: one that writes it; less: see turns.h */
+    int32_t busy;                    /* runs without the GIL that read it, or -1: one that writes it */
     uint8_t dtype, ndim, is_view;    /* is_view: base is an array seen in another shape, not a store */
     uint8_t mutable;                 /* a Parameter's: whoever must not see it change copies */
     uint8_t recorded;                /* references that a recording has: 0 or 1 */
@@ -31,6 +31,8 @@ void cbp_array_free(cbp_array *a);   /* call when refs reaches 0 */
 static inline cbp_array *cbp_array_hold(cbp_array *a) { a->refs++; return a; }
 static inline void cbp_array_drop(cbp_array *a) { if (a && --a->refs == 0) cbp_array_free(a); }
 /* in-place writes through any shape of the memory count at its root */
+/* Whose memory it is; of NULL NULL. */
+static inline cbp_array *cbp_array_root(cbp_array *a) { while (a && a->is_view) a = a->base; return a; }
 static inline int64_t cbp_array_version(const cbp_array *a) { while (a->is_view) a = a->base; return a->version; }
 
 /* Move an array's values into a store at a byte offset: the descriptor stays, its data moves, the store is held.

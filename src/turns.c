@@ -14,20 +14,14 @@
 cbp_turn *cbp_turns;
 unsigned cbp_turn_round;
 
-static cbp_array *root_of(cbp_array *a)
-{
-    while (a && a->is_view) a = a->base;
-    return a;
-}
-
-/* The first array that others have, or NULL. */
-static cbp_array *taken(const cbp_turn *t)
+/* Whether others have one of the arrays. */
+static int taken(const cbp_turn *t)
 {
     for (int32_t i = 0; i < t->n; i++) {
-        cbp_array *a = root_of(t->arrays[i]);
-        if (a && (a->busy < 0 || (a->busy && i < t->n_written))) return a;
+        const cbp_array *a = cbp_array_root(t->arrays[i]);
+        if (a && (a->busy < 0 || (a->busy && i < t->n_written))) return 1;
     }
-    return NULL;
+    return 0;
 }
 
 int cbp_turn_quick(cbp_array *const *arrays, int32_t n, int32_t n_written)
@@ -47,7 +41,7 @@ void cbp_turn_quick_end(cbp_array *const *arrays, int32_t n, int32_t n_written)
 static void want(const cbp_turn *t, int yes)
 {
     for (int32_t i = t->n - 1; i >= 0; i--) {          /* backwards: one that is read and written is written */
-        cbp_array *a = root_of(t->arrays[i]);
+        cbp_array *a = cbp_array_root(t->arrays[i]);
         if (a) a->wanted = (uint8_t)(!yes ? 0 : i < t->n_written ? 2 : 1);
     }
 }
@@ -58,7 +52,7 @@ static int conflict(const cbp_turn *t, const cbp_turn *with)
     int found = 0;
     want(with, 1);
     for (int32_t i = 0; i < t->n && !found; i++) {
-        const cbp_array *a = root_of(t->arrays[i]);
+        const cbp_array *a = cbp_array_root(t->arrays[i]);
         found = a && a->wanted > (i >= t->n_written);
     }
     want(with, 0);
@@ -76,7 +70,7 @@ int cbp_turn_fits(const cbp_turn *t)
 void cbp_turn_mark(const cbp_turn *t, int by)
 {
     for (int32_t i = 0; i < t->n; i++) {
-        cbp_array *a = root_of(t->arrays[i]);
+        cbp_array *a = cbp_array_root(t->arrays[i]);
         if (!a) continue;
         a->pins += by;
         a->busy += i < t->n_written ? -by : by;

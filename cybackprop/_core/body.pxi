@@ -148,7 +148,7 @@ cdef class BodyRecorder(Recorder):
         stale = None
         for r in records:
             for i in range(r.n):
-                at = <size_t>root_of(r.kept[i]) if r.kept[i] != NULL and r.versions[i] >= 0 else 0
+                at = <size_t>cbp_array_root(r.kept[i]) if r.kept[i] != NULL and r.versions[i] >= 0 else 0
                 if at in ends and ends[at] != r.versions[i]:
                     stale = array_shape(r.kept[i])
                 r.versions[i] = -1

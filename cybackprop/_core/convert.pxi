@@ -36,10 +36,7 @@ cdef Tensor wrap(cbp_array *a):
 
 cpdef Tensor own_value(Tensor x):
     """x, or a copy if its memory is a Parameter's and may change."""
-    cdef cbp_array *a = x.a
-    while a.is_view:
-        a = a.base
-    if not a.mutable:
+    if not cbp_array_root(x.a).mutable:
         return x
     return linked(copied(x.a), x.record)
 

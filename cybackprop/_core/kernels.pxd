@@ -134,6 +134,7 @@ cdef extern from "store.h" nogil:
     void cbp_array_drop(cbp_array *a) noexcept
     int64_t cbp_array_version(const cbp_array *a) noexcept
     int cbp_array_adopt(cbp_array *a, cbp_array *store, Py_ssize_t offset) noexcept
+    cbp_array *cbp_array_root(cbp_array *a) noexcept
     size_t cbp_itemsize(cbp_dtype dtype) noexcept
     size_t cbp_bytes_in_use() noexcept
 

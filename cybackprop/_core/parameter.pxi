@@ -5,8 +5,7 @@ cdef dict writers = {}
 
 
 cdef str last_write(cbp_array *a):
-    while a.is_view:
-        a = a.base
+    a = cbp_array_root(a)
     write = writers.get(<size_t>a)
     if write is None:
         return ""
@@ -25,8 +24,7 @@ cdef str line_of(tuple write):
 
 cdef void note_write(cbp_array *a, object what):
     """Count a write in place and remember who did it."""
-    while a.is_view:
-        a = a.base
+    a = cbp_array_root(a)
     a.version += 1
     writers[<size_t>a] = what
 

@@ -112,7 +112,7 @@ cdef class Program:
                     seen[<size_t>self.p.values[o].held] = o
         self.n_written = len(seen)
         for owner, _ in self.effects:    # not written, but their gradients are, also by programs that read the same
-            seen.setdefault(<size_t>root_of((<Tensor>owner).a), owner)
+            seen.setdefault(<size_t>cbp_array_root((<Tensor>owner).a), owner)
         self.n_taken = len(seen)
         self.writes = self.n_written > 0
         for i in range(self.p.n_values):
@@ -124,7 +124,7 @@ cdef class Program:
             raise MemoryError
         for k, owner in enumerate(seen.values()):
             if isinstance(owner, Tensor):
-                self.states[k] = root_of((<Tensor>owner).a)
+                self.states[k] = cbp_array_root((<Tensor>owner).a)
             else:
                 o = owner
                 self.states[k] = self.p.values[o].held

@@ -105,7 +105,7 @@ cdef class Recorder:
         known = self.ids.get(<size_t>a)
         if known is not None:
             return known
-        if a.is_view and root_of(a).mutable:         # a state's memory is another value after each write
+        if a.is_view and cbp_array_root(a).mutable:    # a state's memory is another value after each write
             return self.new_value(CBP_TEMP, a, NULL, self.id_of(a.base))
         v = self.new_value(CBP_STATE if a.mutable else CBP_CONST, a, a, -1)
         self.ids[<size_t>a] = v
@@ -114,7 +114,7 @@ cdef class Recorder:
     cdef int see_view(self, cbp_array *a) except -1:
         """a was made, a view.  One that was there before is what any other array is that was."""
         cdef int32_t v
-        if not root_of(a).mutable:
+        if not cbp_array_root(a).mutable:
             v = self.new_value(CBP_TEMP, a, NULL, self.id_of(a.base))
             self.hold(a)
             self.ids[<size_t>a] = v
@@ -199,7 +199,7 @@ cdef class Recorder:
 
     cdef bint wrote(self, cbp_array *a) except -1:
         """Whether the run has written the memory of an array that was there before."""
-        v = self.ids.get(<size_t>root_of(a))
+        v = self.ids.get(<size_t>cbp_array_root(a))
         return v is not None and self.p.values[<int32_t>v].of >= 0
 
     cdef int see_grad(self, Tensor t, bint read) except -1:
@@ -220,7 +220,7 @@ cdef class Recorder:
     cdef int before_write(self, cbp_array *a) except -1:
         """a, or the array that it is a view of, is about to be written in place."""
         cdef Tensor copy
-        a = root_of(a)
+        a = cbp_array_root(a)
         if self.before is not None and a.mutable and <size_t>a not in self.before:
             copy = wrap(like(a))
             memcpy(copy.a.data, a.data, copy.nbytes)
@@ -423,12 +423,6 @@ cdef list tensors_in(tree):
         return [tree]
     parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
     return [t for part in parts for t in tensors_in(part)]
-
-
-cdef cbp_array *root_of(cbp_array *a) noexcept:
-    while a.is_view:
-        a = a.base
-    return a
 
 
 cdef State state_of(cbp_array *a):

@@ -77,7 +77,7 @@ def first_difference(Program p, Frame before, Recorder r, object leaves):
     seen = {r.ids[<size_t>r.held[i]]: i for i in range(r.n_held) if <size_t>r.held[i] in r.ids}
     for i in range(r.n_held):            # what was written through a view is not what the view was made of
         if r.held[i].is_view and r.p.values[<int32_t>r.ids[<size_t>r.held[i]]].of < 0:
-            seen.pop(r.ids.get(<size_t>root_of(r.held[i])), None)
+            seen.pop(r.ids.get(<size_t>cbp_array_root(r.held[i])), None)
     for i in range(p.p.n_instrs):
         for k in range(p.p.instrs[i].n_out):
             v = cbp_out(p.p, &p.p.instrs[i])[k]

@@ -70,7 +70,7 @@ def recorded_value(Recorder r, Tensor t):
 
 def identity(Tensor t):
     """What two tensors have in common whose memory is the same array."""
-    return <size_t>root_of(t.a)
+    return <size_t>cbp_array_root(t.a)
 
 
 # ---- files
@@ -218,7 +218,7 @@ def run_loaded(Program p, list tensors):
         x = &p.p.values[p.inputs[i].value]
         if t.a.dtype != x.dtype or t.a.size != x.size:
             raise ShapeError(p.others[i])
-        if root_of(t.a).mutable:         # the run may write it before it reads it here
+        if cbp_array_root(t.a).mutable:    # the run may write it before it reads it here
             tensors[i] = wrap(like(t.a))
             memcpy((<Tensor>tensors[i]).a.data, t.a.data, t.nbytes)
     result = p.replay(tensors, NULL)

@@ -133,8 +133,7 @@ class _Slow:
             return None
         result = compiled.function(*args, **kwargs)
         effects = [(t, None if number is None else t.grad) for t, number in twin.effects]
-        wrong = engine.differences(twin, *rehearsal[1:3], [result], effects)
-        if wrong:
+        if engine.differences(twin, *rehearsal[1:3], [result], effects):
             kind.closed = True
             compiled.programs.remove(twin)
         else:
