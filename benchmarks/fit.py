@@ -29,8 +29,7 @@ def epoch(out, rows, samples):
     out.progress(f"fit: {rows:,} rows")
     x, y = network.rows(rows)
     loop = ours.Loop(network, network.weights(), [Part(x, y)], TIMED_LR)
-    module = ours_compiled if ours_compiled.BUILT else ours
-    step = module.Step(network, network.weights(), [(x[:network.batch], y[:network.batch])], TIMED_LR).step
+    step = ours_compiled.Step(network, network.weights(), [(x[:network.batch], y[:network.batch])], TIMED_LR).step
     got = alternate({"fit": lambda: loop.run(0), "step": lambda: step(0)}, samples, LONG_TURN_US)
     steps = rows / network.batch
     ratio = float(np.median(got["fit"].turns / got["step"].turns)) / steps
@@ -41,7 +40,7 @@ def epoch(out, rows, samples):
                    "epoch / steps"],
                   [["fit", f"{rows:,}", f"{got['fit'].median / 1e3:,.0f} [{got['fit'].spread:.0%}]", got["step"],
                     f"{got['step'].median * steps / 1e3:,.0f}", f"{ratio:.3f}"]]))
-    out.say(f"step: {'cb.compile' if ours_compiled.BUILT else 'eager'}, one call a step on one hot batch\n")
+    out.say("step: cb.compile, one call a step on one hot batch\n")
 
 
 def digits(out, samples):

@@ -5,7 +5,7 @@ from cores import LOOP_ROUNDS, loops, two_of, unpinned
 from native import FLOPS_A_ROUND
 from networks import GRID, Network, Part
 from peers import ours, ours_many
-from report import NOT_BUILT, table
+from report import table
 from timing import alternate
 
 import cybackprop as cb
@@ -19,18 +19,13 @@ TINY_ROWS = 512
 
 def measure(out, quick):
     """Print the tables."""
-    if not ours_many.BUILT:
-        out.figures["many.digits"] = NOT_BUILT
     with unpinned() as cores:
         if len(cores) < 2:
             out.say("not measured: the process may use one core only")
             return
         pair = two_of(cores)
         digits(out, pair, 5 if quick else 15)
-        if ours_many.BUILT:
-            thousand(out, pair, 3 if quick else 10)
-    if not ours_many.BUILT:
-        out.say("train.fit_many is not built yet: above is what it will be compared with")
+        thousand(out, pair, 3 if quick else 10)
 
 
 def on(threads, f):
@@ -46,10 +41,9 @@ def digits(out, pair, samples):
     out.progress(f"{FEW} networks")
     x, y = data.digits()
     singles = [ours.Loop(network, network.weights(seed), [Part(x, y, EPOCHS)], LR) for seed in range(FEW)]
-    candidates = {"one after another": on(1, lambda: [single.run(0) for single in singles])}
-    if ours_many.BUILT:
-        many = ours_many.Many(network, FEW, x, y, LR, EPOCHS)
-        candidates |= {"fit_many, one thread": on(1, many.run), "fit_many, two": on(2, many.run)}
+    many = ours_many.Many(network, FEW, x, y, LR, EPOCHS)
+    candidates = {"one after another": on(1, lambda: [single.run(0) for single in singles]),
+                  "fit_many, one thread": on(1, many.run), "fit_many, two": on(2, many.run)}
     got = alternate({**candidates, "loop": loops(pair[:1]), "loops": loops(pair)}, samples)
     possible = float(np.median(2 * got["loop"].turns / got["loops"].turns))
     rows = []
@@ -59,12 +53,11 @@ def digits(out, pair, samples):
     out.say(table([f"{FEW} x {network.shape} b{network.batch}, {EPOCHS} epochs", "ms"], rows))
     out.say(f"two FMA loops, on cores {pair[0]} and {pair[1]}, gain {possible:.2f} over one")
     out.record("many", "digits", "FMA loops", "gain", possible)
-    if ours_many.BUILT:
-        # the better of two ways to use one core, so that a slow single thread cannot make two look good
-        alone = np.minimum(got["one after another"].turns, got["fit_many, one thread"].turns)
-        gain = float(np.median(alone / got["fit_many, two"].turns))
-        out.figures["many.digits"] = gain / possible
-        out.say(f"fit_many gains {gain:.2f}: {gain / possible:.2f} of that")
+    # the better of two ways to use one core, so that a slow single thread cannot make two look good
+    alone = np.minimum(got["one after another"].turns, got["fit_many, one thread"].turns)
+    gain = float(np.median(alone / got["fit_many, two"].turns))
+    out.figures["many.digits"] = gain / possible
+    out.say(f"fit_many gains {gain:.2f}: {gain / possible:.2f} of that")
 
 
 def thousand(out, pair, samples):

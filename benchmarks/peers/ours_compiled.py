@@ -3,7 +3,6 @@
 import cybackprop as cb
 from peers import ours
 
-BUILT = hasattr(cb, "compile")
 COMPILES = True
 NAME = f"cybackprop {cb.__version__}, cb.compile"
 

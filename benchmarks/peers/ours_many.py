@@ -3,8 +3,6 @@
 from cybackprop import train
 from peers import ours
 
-BUILT = hasattr(train, "fit_many")
-
 
 class Many:
     """Several networks of one shape, each with its weights and seed."""
