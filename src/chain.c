@@ -4,13 +4,7 @@
 #include <string.h>
 
 #include "elementwise.h"
-
-/* a multiple of whole vectors, and zeros behind the n elements of x */
-static void pad(T *to, const T *x, ptrdiff_t n, ptrdiff_t block)
-{
-    memcpy(to, x, (size_t)n * sizeof(T));
-    memset(to + n, 0, (size_t)(block - n) * sizeof(T));
-}
+#include "simd.h"
 
 static void run_links(const cbp_chain *c, ptrdiff_t n, T *const *r)
 {
@@ -37,14 +31,14 @@ void CBP_SYM(cbp_chain)(const cbp_chain *c, ptrdiff_t all, const void *const *in
     for (int32_t k = 0; k < c->n_in; k++) {
         if (!single[k]) continue;
         const T x = *(const T *)in[k];
-        for (ptrdiff_t i = 0; i < c->block; i++) r[k][i] = x;
+        for (ptrdiff_t i = 0; i < c->block && i < all + CBP_WHOLE; i++) r[k][i] = x;
     }
     for (ptrdiff_t at = 0; at < all; at += c->block) {
         const ptrdiff_t n = all - at < c->block ? all - at : c->block, whole = (n + CBP_WHOLE - 1) & -(ptrdiff_t)CBP_WHOLE;
         for (int32_t k = 0; k < c->n_in; k++) {
             if (single[k]) continue;
             if (n == whole) r[k] = (T *)in[k] + at;
-            else pad(r[k] = room + k * c->block, (const T *)in[k] + at, n, whole);
+            else v_pad(r[k] = room + k * c->block, whole, (const T *)in[k] + at, n);
         }
         for (int32_t k = 0; k < c->n_out; k++)
             r[c->n_in + k] = n == whole ? (T *)out[k] + at : room + (c->n_in + k) * c->block;

@@ -40,12 +40,8 @@ CBP_INLINE void pad(kind k, int j, ptrdiff_t n, const void *x, T *to)
     if (k.bytes >> j & 1) {
         memset(to, 0, CBP_WHOLE_BYTES);
         memcpy(to, x, (size_t)n);
-        return;
-    }
-    for (ptrdiff_t i = 0; i < k.whole; i += VL) {
-        const ptrdiff_t left = n - i;
-        const T *from = (const T *)x + i;
-        v_store(to + i, left >= VL ? v_load(from) : left > 0 ? v_load_m(from, v_mask(left)) : v_zero());
+    } else {
+        v_pad(to, k.whole, x, n);
     }
 }
 

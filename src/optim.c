@@ -97,11 +97,7 @@ static void run(const update *u, ptrdiff_t from, ptrdiff_t to)
     for (int j = 0; j < BUFFERS; j++) {
         if (!at[j]) continue;
         in[j] = padded[j];
-        for (ptrdiff_t i = 0; i < CBP_WHOLE; i += VL) {
-            const T *from = at[j] + whole + i;
-            const ptrdiff_t left = rest - i;
-            v_store(in[j] + i, left >= VL ? v_load(from) : left > 0 ? v_load_m(from, v_mask(left)) : v_zero());
-        }
+        v_pad(in[j], CBP_WHOLE, at[j] + whole, rest);
     }
     u->loop(CBP_WHOLE, in, u->h);
     for (int j = 0; j < BUFFERS; j++)

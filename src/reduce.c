@@ -18,6 +18,10 @@ void CBP_SYM(cbp_sum_last)(ptrdiff_t B, ptrdiff_t K, const void *x_, void *y_)
 {
     const T *x = x_;
     T *y = y_;
+    if (K == 1) {
+        for (ptrdiff_t b = 0; b < B; b++) y[b] = x[b] + 0;             /* the sum starts from 0: -0 to +0 */
+        return;
+    }
     if (K == 0 || K > SHORT) {
         for (ptrdiff_t b = 0; b < B; b++) y[b] = cbp_row_sum(K, x + b * K);
         return;

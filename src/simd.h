@@ -3,6 +3,7 @@
  *   V        a vector of VL elements            VM      the first n lanes, made by v_mask(n), 1 <= n <= VL
  *   v_fma    cbp_fma in every lane (a * b + c in two roundings only on a target without FMA)
  *   v_load_m / v_store_m touch the memory of the masked lanes only; the other lanes load as 0
+ *   v_pad         fills a rest up to whole vectors
  *   v_quad        t[j] lane i = x[i * ld + j] for the V_QUAD columns in 128 bits of n <= VL rows (others repeat row 0)
  *   v_quad_to     the same, straight to memory
  *   h_rows        128 bits from a and, where H has room, from b beside them;   H_ROWS: how many H holds
@@ -311,6 +312,12 @@ CBP_INLINE void v_quad_to(const T *x, ptrdiff_t ld, ptrdiff_t n, T *y, ptrdiff_t
     for (int j = 0; j < V_QUAD; j++) v_store(y + j * y_ld, t[j]);
 }
 #endif
+/* to[0, whole) = n elements of x, then zeros; whole is a multiple of VL. */
+CBP_INLINE void v_pad(T *to, ptrdiff_t whole, const T *x, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < whole; i += VL, n -= VL)
+        v_store(to + i, n >= VL ? v_load(x + i) : n > 0 ? v_load_m(x + i, v_mask(n)) : v_zero());
+}
 /* One column, element by element: what is left where a quad doesn't fit. */
 static __attribute__((noinline, unused)) V v_column(const T *x, ptrdiff_t ld, ptrdiff_t n)
 {
