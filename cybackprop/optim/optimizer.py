@@ -3,11 +3,12 @@
 import functools
 import operator
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Parameter, State, structure_changed, structure_version
+from cybackprop._core.engine import Parameter, State, Tensor, structure_changed, structure_version
 from cybackprop.errors import ShapeError
 from cybackprop.nn.containers import ModuleList
 from cybackprop.optim.group import Group
@@ -95,12 +96,13 @@ class Optimizer:
 
     def check(self, group):
         """Refuse options that make no sense; subclasses add theirs."""
+        what = type(self).__name__
         for name in ("lr", "weight_decay", "eps", "momentum", "lr_decay", "initial_accumulator"):
-            if name in group and not group[name] >= 0:
-                raise ValueError(f"{type(self).__name__}: {name} is {group[name]}, it must not be negative")
+            if name in group and not a_number(what, name, group[name]) >= 0:
+                raise ValueError(f"{what}: {name} is {group[name]}, it must not be negative")
         for name, value in [("alpha", group.get("alpha", 0)), *(("a beta", b) for b in group.get("betas", ()))]:
-            if not 0 <= value < 1:
-                raise ValueError(f"{type(self).__name__}: {name} is {value}, it must be in [0, 1)")
+            if not 0 <= a_number(what, name, value) < 1:
+                raise ValueError(f"{what}: {name} is {value}, it must be in [0, 1)")
 
     def new_moments(self, group, p):
         """Zeros for each moment the rule has under these options."""
@@ -165,6 +167,21 @@ class Optimizer:
         return [p for group in self.param_groups for p in group["params"]]
 
     # ---- state
+
+    def __getstate__(self):
+        """What copies and pickles take: by the order of parameters, since their ids stay behind; no calls."""
+        members = self.parameters()
+        kept = {name: value for name, value in vars(self).items() if name not in ("_calls", "_watched", "_on")}
+        return kept | {"_arranged": None, "steps": [self.steps[id(p)] for p in members],
+                       "moments": [self.moments[id(p)] for p in members]}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        members = self.parameters()
+        self.steps, self.moments = (dict(zip(map(id, members), state[name], strict=True))
+                                    for name in ("steps", "moments"))
+        flatten(members)
+        flatten([m for p in members for m in self.moments[id(p)] if m is not None])
 
     def state_dict(self):
         """{"groups": options, "steps": [...], "moments": {name: [array or None, ...]}}, in the order of parameters."""
@@ -235,6 +252,13 @@ def flatten(parameters):
     """Lay parameters into flat stores, one a dtype."""
     for dtype in ("float32", "float64"):
         engine.flatten([p for p in parameters if p.dtype == dtype])
+
+
+def a_number(what, name, value):
+    """The value, which is a number or an array of no axes."""
+    if not isinstance(value, (Real, Tensor, np.ndarray)) or getattr(value, "ndim", 0):
+        raise TypeError(f"{what}: {name} is {value!r}, it must be a number")
+    return value
 
 
 def by_own_names(what, options):

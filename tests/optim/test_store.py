@@ -1,6 +1,8 @@
 """Where parameters lie: one flat store, from which nothing moves again; optimizers that share parameters."""
 
+import copy
 import importlib.util
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -193,3 +195,61 @@ def test_a_generator_and_its_critic(rng):
     for model, run in ((made, run_g), (judge, run_d)):
         for p, wanted in zip(model.parameters(), run.w, strict=True):
             assert np.max(abs(p.numpy() - wanted)) < 1e-12
+
+
+# ---- copies: of an agent, say, that holds a model, its optimizer, a schedule and compiled methods
+
+class Agent:
+    """Two groups, one of which has no moment yet for a parameter without gradients."""
+
+    def __init__(self, name, **options):
+        self.model = nn.Sequential(nn.Dense(3, 4, activation="tanh"), nn.Dense(4, 1))
+        first, second = (layer.parameters() for layer in self.model.layers)
+        self.optimizer = getattr(optim, name)([{"params": first}, {"params": second, "lr": 0.5}], lr=0.1, **options)
+        self.schedule = optim.StepLR(self.optimizer, 2)
+
+    @cb.compile
+    def step(self, x):
+        loss = (self.model(x) ** 2).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return loss
+
+    def values(self):
+        return [p.tolist() for p in self.model.parameters()], str(self.optimizer.state_dict())
+
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda agent: pickle.loads(pickle.dumps(agent))}
+
+
+@pytest.mark.parametrize("clone", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("name, options", [("Adam", {"amsgrad": True}), ("SGD", {"momentum": 0.5}), ("SGD", {}),
+                                           ("RMSprop", {})])
+def test_a_copy_goes_on_by_itself_with_the_same_bits(name, options, clone, rng):
+    agent, x = Agent(name, **options), cb.tensor(rng.normal(size=(5, 3)).astype("float32"))
+    for _ in range(3):
+        agent.step(x)
+    twin, before = clone(agent), agent.values()
+    assert twin.values() == before
+    losses = [twin.step(x).item() for _ in range(4)]
+    assert agent.values() == before and losses[0] > losses[-1]
+    assert [agent.step(x).item() for _ in range(4)] == losses and agent.values() == twin.values()
+    held = {address(p) for p in agent.optimizer.parameters()}
+    assert held.isdisjoint(map(address, twin.optimizer.parameters()))
+    twin.optimizer.param_groups[0]["lr"] = 0.0
+    twin.optimizer.add_param_group({"params": [cb.Parameter([1.0])]})
+    assert agent.optimizer.param_groups[0]["lr"] != 0 and len(agent.optimizer.param_groups) == 2
+
+
+def test_a_shallow_copy_shares_what_it_updates(rng):
+    params = parameters(rng)
+    opt = optim.Adam(params)
+    twin = copy.copy(opt)
+    before = [address(p) for p in params]
+    for p in params:
+        p.grad = np.ones(p.shape)
+    twin.step()
+    assert str(opt.state_dict()) == str(twin.state_dict()) and opt.state_dict()["steps"] == [1] * len(params)
+    assert [address(p) for p in params] == before
