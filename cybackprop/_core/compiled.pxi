@@ -1,5 +1,20 @@
 # A compiled function: which of its programs a call is for, and the way there and back.
 
+METHODS = "<compiled>"                   # where an instance keeps its compiled methods: no name of anything else
+
+
+cdef class Methods:
+    """Those of one instance, kept among its attributes: programs lead back to it, so all must go together."""
+    cdef object owner
+    cdef dict compiled
+
+    def __init__(self, owner=None):
+        self.owner, self.compiled = owner, {}
+
+    def __reduce__(self):
+        return Methods, ()               # a copy begins anew
+
+
 @cython.binding(False)
 cdef class Compiled:
     """A function that is recorded once and replayed in C; see `cybackprop.compile`.
@@ -17,7 +32,7 @@ cdef class Compiled:
     # with a program: -> the run that has checked it, or None if it refuses
     cdef public object slow
     cdef object unpack                   # (args, kwargs) -> spec, leaves
-    cdef object bind                     # (compiled, instance) -> the method of that instance
+    cdef object bind                     # (compiled, instance) -> such a method of that instance
     cdef readonly Py_ssize_t audit_every
     cdef readonly bint reuse_results
     cdef public object state             # what `slow` wants to remember
@@ -51,7 +66,18 @@ cdef class Compiled:
         save_compiled(self, path, args, kwargs)
 
     def __get__(self, instance, owner):
-        return self if instance is None else self.bind(self, instance)
+        if instance is None:
+            return self
+        attributes = getattr(instance, "__dict__", None)
+        if type(attributes) is not dict:             # slots, or a class
+            return functools.partial(self, instance)
+        methods = attributes.get(METHODS)
+        if methods is None or (<Methods?>methods).owner is not instance:
+            methods = attributes[METHODS] = Methods(instance)
+        method = (<Methods>methods).compiled.get(self)
+        if method is None:
+            method = (<Methods>methods).compiled[self] = self.bind(self, instance)
+        return method
 
     def __call__(self, *args, **kwargs):
         cdef object leaves, spec

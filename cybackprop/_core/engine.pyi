@@ -451,6 +451,9 @@ class Key:
         aliases: Any,
     ) -> None: ...
 
+class Methods:
+    def __init__(self, owner: Any = None) -> None: ...
+
 class Compiled:
     @property
     def function(self) -> Any: ...

@@ -10,7 +10,7 @@ from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
 from cybackprop.transforms.arguments import unpacking
 from cybackprop.transforms.auditing import audited
-from cybackprop.transforms.recorded import METHODS, Recorded
+from cybackprop.transforms.recorded import Recorded
 
 MOST_PATHS = 8                           # programs for arguments of one kind; beyond, calls run eagerly
 MOST_PROGRAMS = 64
@@ -81,30 +81,10 @@ def compile(function=None, *, audit=0, reuse_results=False):
     return compiled
 
 
-class Methods:
-    """Those of one instance, kept among its attributes: programs lead back to it, so all must go together."""
-
-    __slots__ = ("compiled", "owner")
-
-    def __init__(self, owner=None):
-        self.owner, self.compiled = owner, {}
-
-    def __reduce__(self):
-        return Methods, ()               # a copy begins anew
-
-
 def _method(compiled, instance):
-    """The compiled method of an instance."""
-    attributes = getattr(instance, "__dict__", None)
-    if type(attributes) is not dict:     # slots, or a class
-        return functools.partial(compiled, instance)
-    methods = attributes.get(METHODS)
-    if methods is None or methods.owner is not instance:
-        methods = attributes[METHODS] = Methods(instance)
-    if compiled not in methods.compiled:
-        methods.compiled[compiled] = compile(types.MethodType(compiled.function, instance), audit=compiled.audit_every,
-                                             reuse_results=compiled.reuse_results)
-    return methods.compiled[compiled]
+    """Such a compiled method of an instance, with programs of its own."""
+    return compile(types.MethodType(compiled.function, instance), audit=compiled.audit_every,
+                   reuse_results=compiled.reuse_results)
 
 
 def _slow(compiled, spec, leaves, args, kwargs, program):

@@ -11,7 +11,6 @@ from cybackprop.transforms.findings import Findings
 from cybackprop.transforms.rerun import rules
 from cybackprop.transforms.watching import Watcher
 
-METHODS = "<compiled>"                   # where an instance keeps its compiled methods: no name of anything else
 MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
 
 
@@ -168,7 +167,7 @@ class Facts:
             _add_facts(out, thing.program_facts())
         for module in self._modules:
             facts = {"training": module.training, **vars(module)}        # it may be the class's
-            facts.pop(METHODS, None)     # they change nothing
+            facts.pop(engine.METHODS, None)     # they change nothing
             out += facts
             _add_facts(out, facts.values())
         return out
