@@ -94,7 +94,10 @@ CBP_INLINE void tile_body(const int rows, const int cols, const cbp_tile *t)
 }
 
 #define CBP_TILE(rows, cols) \
-    static __attribute__((noinline)) void tile_##rows##x##cols(const cbp_tile *t) { tile_body(rows, cols, t); }
+    static __attribute__((noinline)) CBP_LOOPS_ON_LINES void tile_##rows##x##cols(const cbp_tile *t) \
+    { \
+        tile_body(rows, cols, t); \
+    }
 CBP_TILES_TALL(CBP_TILE)
 CBP_TILES_FLAT(CBP_TILE)
 
@@ -122,9 +125,11 @@ CBP_INLINE ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 /* (K,n) rows of q -> a panel (K,width), width = n rounded up to vectors, filled up with zeros. */
 static void pack_rows(ptrdiff_t K, ptrdiff_t n, const T *q, ptrdiff_t q_ld, T *panel)
 {
+    enum { AHEAD = 8 };                /* rows lie pages apart, where nothing fetches the next one unasked */
     const ptrdiff_t full = (n - 1) / VL;
     const VM last = v_mask(n - full * VL);
     for (ptrdiff_t k = 0; k < K; k++, q += q_ld) {
+        if (k + AHEAD < K) __builtin_prefetch(q + AHEAD * q_ld);
         for (ptrdiff_t v = 0; v < full; v++, panel += VL) v_store(panel, v_load(q + v * VL));
         v_store(panel, v_load_m(q + full * VL, last));
         panel += VL;

@@ -19,6 +19,14 @@
 #define CBP_INLINE static inline __attribute__((always_inline))
 #define CBP_UNROLL _Pragma("GCC unroll 32")
 
+/* The loops of such a function start on a cache line: a tile's, of 120 bytes, takes 5 to 9 % longer where it lies in three
+ * lines instead of two (Zen 3), and which one it gets is chance.  For all loops of a file it would be 5 kB of the wheel. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define CBP_LOOPS_ON_LINES __attribute__((optimize("align-loops=64")))
+#else
+#define CBP_LOOPS_ON_LINES
+#endif
+
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>
 
