@@ -82,6 +82,8 @@ static void sweep_panel(const block *b, cbp_tile *t, ptrdiff_t rows, ptrdiff_t m
         t->init = b->init ? b->init + m * b->init_ld + v * VL : NULL;
         t->c = b->c + m * b->c_ld + v * VL;
         t->last = v + cols < all ? VL : b->n - (all - 1) * VL;
+        if (!b->q_ld)                  /* c is as large as q: the next tile would wait for its rows */
+            for (ptrdiff_t r = 0; r < rows; r++) __builtin_prefetch(t->c + r * b->c_ld + cols * VL);
         tiles[rows - 1][cols - 1](t);
     }
 }
