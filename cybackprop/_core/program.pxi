@@ -60,6 +60,7 @@ cdef class Program:
     cdef readonly Derivative derivative  # None: the results take no gradient
     cdef public Key key                  # of the calls that it is for
     cdef public Py_ssize_t calls         # so far, the recorded one among them
+    cdef public int unsure               # audits that told nothing
 
     def __dealloc__(self):
         self.frames = self.waiting = None

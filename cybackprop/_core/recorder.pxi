@@ -62,6 +62,7 @@ cdef class Recorder:
     cdef public bint saves               # for a file: bodies keep what they were recorded as
     cdef public bint derives             # a derivative was taken meanwhile
     cdef public dict before              # address of a state -> (it, its values, version) before; None: nobody asks
+    cdef dict writes                     # address of a state -> how often this run has written it
 
     def __cinit__(self):
         self.p = cbp_program_new()
@@ -69,6 +70,7 @@ cdef class Recorder:
             raise MemoryError
         self.ids, self.lines, self.line_numbers, self.origins = {}, [], {}, {}
         self.host, self.sources, self.host_inputs, self.grads, self.loops, self.bodies = {}, {}, {}, {}, {}, []
+        self.writes = {}
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -221,6 +223,7 @@ cdef class Recorder:
         """a, or the array that it is a view of, is about to be written in place."""
         cdef Tensor copy
         a = cbp_array_root(a)
+        self.writes[<size_t>a] = self.writes.get(<size_t>a, 0) + 1
         if self.before is not None and a.mutable and <size_t>a not in self.before:
             copy = wrap(like(a))
             memcpy(copy.a.data, a.data, copy.nbytes)

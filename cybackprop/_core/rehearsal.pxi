@@ -40,6 +40,21 @@ def rehearse(Program p, object leaves):
     return before, frame, made, copies
 
 
+def versions(Program p):
+    """Of the States that it reads or writes, for `written_by_others`."""
+    return [cbp_array_version(p.states[k]) for k in range(p.n_states)]
+
+
+def written_by_others(Program p, list versions, Recorder r):
+    """Whether a State of p was written since by someone who is not the run that r has recorded."""
+    cdef int k
+    for k in range(p.n_states):
+        own = r.writes.get(<size_t>cbp_array_root(p.states[k]), 0)
+        if cbp_array_version(p.states[k]) != <long long>versions[k] + <long long>own:
+            return True
+    return False
+
+
 def differences(Program p, Frame frame, list made, list results, list effects):
     """The first output or state in which a rehearsal differs from what is there now, or None."""
     cdef int32_t v

@@ -13,13 +13,27 @@ from cybackprop.transforms.arguments import difference
 def audited(name, program, leaves, record):
     """An eager call, as a Recorded, after a replay on copies has proved to have the same bits; None: it refused.
 
+    And whether that is known: not where another thread wrote a State of the program between the copy and the end, and
+    the bits differ.
+
     record: runs the function and records it.
     """
+    versions = engine.versions(program)
     rehearsal = engine.rehearse(program, leaves)
     if rehearsal is None:                # another branch: this call is not for the program
-        return None
-    before, after, made, _ = rehearsal
+        return None, True
     run = record()
+    try:
+        _compare(name, program, leaves, rehearsal, run)
+    except AuditError:
+        if not engine.written_by_others(program, versions, run.recorder):
+            raise
+        return run, False
+    return run, True
+
+
+def _compare(name, program, leaves, rehearsal, run):
+    before, after, made, _ = rehearsal
     plain = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative(), plain=True)
     _compare_instructions(name, program, plain)
     other = program.result and difference(program.result, run.make)
@@ -33,7 +47,6 @@ def audited(name, program, leaves, record):
                 "one by one its operations agree, so the plan of the program is wrong")
         raise AuditError(f"compile: {name} replays with other bits than it runs, in the {wrong[0]} that comes from "
                          f"{wrong[1]}; {what}")
-    return run
 
 
 def _compare_instructions(name, program, again):

@@ -14,6 +14,7 @@ from cybackprop.transforms.recorded import Recorded
 
 MOST_PATHS = 8                           # programs for arguments of one kind; beyond, calls run eagerly
 MOST_PROGRAMS = 64
+MOST_UNSURE = 8                          # audits of a program that other threads disturb
 
 
 @public
@@ -101,11 +102,24 @@ def _audited(compiled, spec, leaves, args, kwargs, program):
         return Recorded(compiled.function, spec, leaves, args, kwargs, True)
 
     try:
-        return audited(_name(compiled), program, leaves, record)
+        run, sure = audited(_name(compiled), program, leaves, record)
     except AuditError:
         if program in compiled.programs:
             compiled.programs.remove(program)
         raise
+    if not sure:
+        _unsure(compiled, program)
+    return run
+
+
+def _unsure(compiled, program):
+    """Another thread came between: the next call is an audit again, until that has happened too often."""
+    program.unsure += 1
+    if program.unsure < MOST_UNSURE:
+        program.calls -= 1
+    elif program.unsure == MOST_UNSURE:
+        warnings.warn(f"compile: other threads wrote States of {_name(compiled)} during {MOST_UNSURE} audits, so that "
+                      "none of them told anything; from now on it runs without", RuntimeWarning, stacklevel=4)
 
 
 def _too_many(compiled, spec, leaves):

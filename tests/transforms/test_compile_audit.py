@@ -2,7 +2,9 @@
 
 import gc
 import operator
+import queue
 import re
+import threading
 import time
 import types
 import warnings
@@ -13,6 +15,7 @@ from samples import same_bits
 
 import cybackprop as cb
 from cybackprop._core import engine
+from cybackprop.transforms.compiling import MOST_UNSURE
 
 X = np.array([1.0, -2.0, 3.0], "float32")
 KEPT = []
@@ -284,3 +287,99 @@ def test_wrong_labels_and_indices_raise_as_they_do_eagerly(name, writes):
     assert same_bits(compiled(LOGITS, good), cb.sum(f(cb.tensor(LOGITS * 2), cb.tensor(good))))
     gc.collect()
     assert len(compiled.programs) == 1
+
+
+# ---- audits that another thread comes into
+
+def elsewhere(action):
+    """Run something in another thread, to its end."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join()
+
+
+RUNS, MEANWHILE = [], queue.SimpleQueue()        # the second: what no guard looks into
+
+
+class Shared:
+    """A compiled function that reads and writes a State; runs are noted, what is in MEANWHILE happens elsewhere."""
+
+    def __init__(self):
+        self.state = cb.State([1.0, 2.0])
+        self.f = cb.compile(self.plain)
+
+    def plain(self, x):
+        RUNS.append(None)
+        y = x * self.state
+        if not MEANWHILE.empty():
+            elsewhere(MEANWHILE.get())
+        self.state.assign(self.state + 1.0)
+        return y + self.state
+
+
+@pytest.fixture
+def shared():
+    RUNS.clear()
+    return Shared()
+
+
+def test_a_state_written_by_another_thread_leaves_the_audit_for_the_next_call(shared):
+    x = cb.tensor([10.0, 100.0])
+    assert shared.f(x).tolist() == [12.0, 203.0] and len(RUNS) == 1
+    MEANWHILE.put(lambda: shared.state.assign([0.0, 0.0]))
+    assert shared.f(x).tolist() == [21.0, 301.0] and len(RUNS) == 2            # what the run did, whatever came between
+    assert shared.f(x).tolist() == [12.0, 102.0] and len(RUNS) == 3            # the audit
+    assert shared.f(x).tolist() == [23.0, 203.0] and len(RUNS) == 3
+    assert len(shared.f.programs) == 1
+
+
+def test_after_some_such_audits_a_program_runs_without(shared):
+    x = cb.tensor([10.0, 100.0])
+    shared.f(x)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for k in range(MOST_UNSURE):
+            MEANWHILE.put(lambda k=k: shared.state.assign([-k, -k]))
+            shared.f(x)
+            assert len(RUNS) == k + 2 and bool(caught) == (k + 1 == MOST_UNSURE)
+    shared.f(x)
+    assert len(RUNS) == MOST_UNSURE + 1 and len(shared.f.programs) == 1
+    assert caught[0].category is RuntimeWarning and caught[0].filename == __file__
+    assert "Shared.plain during 8 audits" in str(caught[0].message)
+
+
+@pytest.mark.parametrize("also", [False, True], ids=["alone", "while another State is written elsewhere"])
+def test_what_is_no_other_threads_doing_is_a_difference_still(shared, also):
+    x, other = cb.tensor([10.0, 100.0]), cb.State(0.0)
+    engine.plant_fault(1)
+    try:
+        shared.f(x)
+    finally:
+        engine.plant_fault(0)
+    if also:
+        MEANWHILE.put(lambda: other.assign(1.0))
+    with pytest.raises(cb.AuditError, match="replays with other bits"):
+        shared.f(x)
+    assert other.item() == also and MEANWHILE.empty()
+
+
+def test_threads_with_one_random_stream_audit_and_go_on():
+    """Each draws while the others are audited; what they get depends on their turns, an error it is not."""
+    generator, errors = cb.Generator(0), []
+
+    def work():
+        f = cb.compile(lambda x: cb.dropout(x, 0.5, rng=generator) * 2)
+        try:
+            for _ in range(30):
+                f(cb.ones(50))
+        except cb.AuditError as error:
+            errors.append(error)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert errors == []
