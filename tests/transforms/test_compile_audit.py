@@ -4,6 +4,7 @@ import gc
 import operator
 import queue
 import re
+import sys
 import threading
 import time
 import types
@@ -375,11 +376,16 @@ def test_threads_with_one_random_stream_audit_and_go_on():
         except cb.AuditError as error:
             errors.append(error)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+    finally:
+        sys.setswitchinterval(before)
     assert errors == []
