@@ -4,12 +4,14 @@ A program may be replayed as long as these are what they were.  Functions of thi
 read are Modules, whose changes are counted, and states.
 """
 
+import contextlib
 import contextvars
 import dis
 import functools
 import gc
 import inspect
 import sys
+import threading
 import types
 import weakref
 
@@ -39,8 +41,11 @@ class Watcher:
     def __init__(self, is_module):
         self.frames, self.objects, self.before = [], {}, {}
         self._seen, self._is_module = set(), is_module
+        self._thread, self._collecting = threading.get_ident(), 0
 
     def __enter__(self):
+        gc.callbacks.insert(0, self._collection)         # around those of others
+        gc.callbacks.append(self._collection)
         self._before = sys.getprofile()
         if not callable(self._before or len):            # a profiler written in C, cProfile say, rests meanwhile
             self._before.disable()
@@ -53,11 +58,19 @@ class Watcher:
         else:
             sys.setprofile(None)
             self._before.enable()
+        for _ in range(2):
+            with contextlib.suppress(ValueError):        # somebody has emptied the list
+                gc.callbacks.remove(self._collection)
+
+    def _collection(self, phase, info):
+        """What callbacks and finalizers do is nothing that the function does: they run whenever memory runs short."""
+        if threading.get_ident() == self._thread:
+            self._collecting = max(0, self._collecting + (1 if phase == "start" else -1))
 
     def _look(self, frame, event, arg):
         if callable(self._before):
             self._before(frame, event, arg)
-        if event != "call":
+        if event != "call" or self._collecting:
             return
         code, library = frame.f_code, in_library(frame.f_globals.get("__name__"))
         first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None

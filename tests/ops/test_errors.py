@@ -263,6 +263,7 @@ def test_no_arguments_crash_the_interpreter(garbage):
     assert crashed == {} and len(garbage) > 200
 
 
+@pytest.mark.plain_build
 def test_wrong_arguments_raise_what_they_should(garbage):
     """Not AttributeError, StopIteration, SystemError ... and no argument changes."""
     assert [line for entry in garbage.values() if entry["status"] == 0 for line in entry["odd"]] == []

@@ -180,3 +180,65 @@ def test_a_closure_that_the_collector_has_set_aside_is_guarded():
     finally:
         PUT(2.0)
         gc.unfreeze()
+
+
+# ---- collections: they come when memory runs short, whatever runs then
+
+TICKS, SEEN = 0, []
+
+
+def tick(phase, info):
+    """As callbacks of profilers and property-based tests do: measure how long a collection takes."""
+    global TICKS
+    if phase == "start":
+        TICKS += 1
+    else:
+        SEEN.append(TICKS)
+
+
+class Doomed:
+    """Garbage that only a collection finds; its end reads a number that changes."""
+
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        SEEN.append(TICKS)
+
+
+@pytest.mark.parametrize("callbacks", [[tick], []], ids=["a callback", "a finalizer"])
+def test_what_runs_in_a_collection_is_no_guard(callbacks):
+    gc.collect()
+    SEEN.clear()
+
+    def f(x):
+        Doomed()
+        gc.collect()
+        return x * 2
+
+    g = cb.compile(f)
+    before = gc.callbacks[:]
+    gc.callbacks[:] = [*before, *callbacks]
+    try:
+        for n in range(4):
+            tick("start", None)
+            assert g(cb.tensor([n / 2])).tolist() == [n]
+        assert gc.callbacks == [*before, *callbacks]
+    finally:
+        gc.callbacks[:] = before
+    assert len(g.programs) == 1 and len(SEEN) == 2 * (1 + len(callbacks))         # a recording and an audit
+
+
+def test_what_runs_after_a_collection_is_guarded_again():
+    def f(x):
+        gc.collect()
+        return x * LATER["now"]
+
+    g = cb.compile(f)
+    LATER["now"] = 2.0
+    assert g(cb.tensor([1.0])).tolist() == [2.0]
+    LATER["now"] = 3.0
+    assert g(cb.tensor([1.0])).tolist() == [3.0] and len(g.programs) == 2
+
+
+LATER = {}
