@@ -70,4 +70,4 @@ def thousand(out, pair, samples):
     out.measured("ours", "many", "thousand", "us", got["many"])
     out.say(f"{MANY:,} x {TINY.shape} b{TINY.batch} on {TINY_ROWS} shared rows, one epoch: "
             f"{got['many'].median / 1e3:,.1f} ms [{got['many'].spread:.0%}], "
-            f"{flops / got['many'].median / rate:.2f} of two cores' FMA peak")
+            f"{flops / got['many'].median / rate:.1%} of two cores' FMA peak")
