@@ -1,6 +1,6 @@
 """Handwritten digits, the small real data set that ships inside the package."""
 
-import pathlib
+import os.path
 
 import numpy as np
 
@@ -26,5 +26,5 @@ def digits():
     >>> X.shape, X.dtype.name, y[:5].tolist()
     ((1797, 64), 'float32', [0, 1, 2, 3, 4])
     """
-    with np.load(pathlib.Path(__file__).with_name("digits.npz"), allow_pickle=False) as packed:
+    with np.load(os.path.join(os.path.dirname(__file__), "digits.npz"), allow_pickle=False) as packed:
         return packed["images"].astype(np.float32) / 16, packed["labels"].astype(np.int64)

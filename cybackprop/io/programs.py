@@ -3,8 +3,8 @@
 C reads the tensor "program" alone, and checks all of it; what the header of the file says must agree.
 """
 
+import os
 from functools import lru_cache, partial
-from pathlib import Path
 
 import numpy as np
 
@@ -58,7 +58,8 @@ def load_program(path):
     (1.5, 3.0, 9.0)
     """
     try:
-        return ProgramFile(Path(path).read_bytes())
+        with open(os.fspath(path), "rb") as file:
+            return ProgramFile(file.read())
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
 
