@@ -62,7 +62,7 @@ CBP_INLINE void dots_body(const int J, const int rows, const T *const *row, ptrd
 /* Fewer rows at a time where the sums would not fit 16 registers, or x and s not the ways of the L1 cache, which is what
  * rows a multiple of 4096 bytes apart compete for. */
 #define CBP_DOTS_FN(J) \
-    static __attribute__((noinline)) CBP_LOOPS_ON_LINES void dots_##J(const T *const *row, ptrdiff_t K, const T *s, ptrdiff_t s_j, T *sums) \
+    static __attribute__((noinline)) void dots_##J(const T *const *row, ptrdiff_t K, const T *s, ptrdiff_t s_j, T *sums) \
     { \
         dots_body(J, J <= H_ROWS ? 8 : J <= 2 * H_ROWS ? 4 : 2, row, K, s, s_j, sums); \
     }

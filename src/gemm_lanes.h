@@ -114,7 +114,7 @@ CBP_INLINE void lanes_body(const int J, const int depth, const cbp_lanes *t, ptr
 
 /* The last block reaches back over rows that are done: the same bits once more, not stored. */
 #define CBP_LANES_FN(J) \
-    static __attribute__((noinline)) CBP_LOOPS_ON_LINES void lanes_##J(const cbp_lanes *t) \
+    static __attribute__((noinline)) void lanes_##J(const cbp_lanes *t) \
     { \
         enum { DEPTH = J <= LANES_J_DEEP ? LANES_DEPTH : 1, ROWS = DEPTH * VL }; \
         for (ptrdiff_t done = 0; done < t->M; done += ROWS) { \
