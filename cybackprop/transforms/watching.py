@@ -4,7 +4,6 @@ A program may be replayed as long as these are what they were.  Functions of thi
 read are Modules, whose changes are counted, and states.
 """
 
-import contextlib
 import contextvars
 import dis
 import functools
@@ -29,6 +28,38 @@ from cybackprop.transforms.reaching import (
 )
 
 
+class Collection(threading.local):
+    """Whether one runs in this thread.  What callbacks and finalizers do then is nothing that the function does."""
+
+    runs = False
+
+
+COLLECTION = Collection()
+
+
+def collection_begins(phase, info):
+    """The first of `gc.callbacks`."""
+    if phase == "start":
+        COLLECTION.runs = True
+
+
+def collection_ends(phase, info):
+    """The last of them."""
+    if phase == "stop":
+        COLLECTION.runs = False
+
+
+def surround_collections():
+    """Put these two around the callbacks of others.
+
+    They stay: another thread may be going through the list, and whoever takes one out makes it pass over the next.
+    """
+    around = [collection_begins, *(f for f in gc.callbacks if f not in (collection_begins, collection_ends)),
+              collection_ends]
+    if gc.callbacks != around:
+        gc.callbacks[:] = around
+
+
 class Watcher:
     """Collects the Python functions that run inside ``with watcher:``, and the library objects whose methods do.
 
@@ -41,11 +72,10 @@ class Watcher:
     def __init__(self, is_module):
         self.frames, self.objects, self.before = [], {}, {}
         self._seen, self._is_module = set(), is_module
-        self._thread, self._collecting = threading.get_ident(), 0
 
     def __enter__(self):
-        gc.callbacks.insert(0, self._collection)         # around those of others
-        gc.callbacks.append(self._collection)
+        surround_collections()
+        COLLECTION.runs = False          # a finalizer may call what is recorded
         self._before = sys.getprofile()
         if not callable(self._before or len):            # a profiler written in C, cProfile say, rests meanwhile
             self._before.disable()
@@ -58,19 +88,11 @@ class Watcher:
         else:
             sys.setprofile(None)
             self._before.enable()
-        for _ in range(2):
-            with contextlib.suppress(ValueError):        # somebody has emptied the list
-                gc.callbacks.remove(self._collection)
-
-    def _collection(self, phase, info):
-        """What callbacks and finalizers do is nothing that the function does: they run whenever memory runs short."""
-        if threading.get_ident() == self._thread:
-            self._collecting = max(0, self._collecting + (1 if phase == "start" else -1))
 
     def _look(self, frame, event, arg):
         if callable(self._before):
             self._before(frame, event, arg)
-        if event != "call" or self._collecting:
+        if event != "call" or COLLECTION.runs:
             return
         code, library = frame.f_code, in_library(frame.f_globals.get("__name__"))
         first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
