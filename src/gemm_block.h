@@ -16,8 +16,8 @@
 enum {
     PACK = CBP_PACK_BYTES / sizeof(T),
     AUX = CBP_AUX_BYTES / sizeof(T), AUX_ROWS = 64,
-    /* A block of k: what one tile reads of p stays in L1, what it reads of q comes from L2.  Of vectors of 256 bits, whose
-     * tiles are lower, twice as many save a pass over c: 3 to 6 % from 800 k's on (Zen 3). */
+    /* A block of k: what one tile reads of p stays in L1, what it reads of q comes from L2.  Below AVX-512,
+     * where tiles are lower, twice as many save a pass over c: 3 to 6 % from 800 k's on (AVX2, Zen 3). */
     KC_GATHERED = 2048 / sizeof(T), KC = V_BYTES == 64 ? KC_GATHERED : 2 * KC_GATHERED,
     P_TILES = 8, P_TILE = MR * KC_GATHERED + 16,       /* 16: eight tiles written at once must not share a cache set */
     EPILOGUE = 1024,                           /* elements that make a call of `done` worth it */
@@ -155,7 +155,7 @@ static void pack(const cbp_product *x, const block *b, ptrdiff_t rows, T *to)
     }
 }
 
-/* Are rows of p, each of one tile's few elements and a whole line apart from the next, copied side by side first? */
+/* TN: is p worth gathering (pack_p), for the number of columns that will read it? */
 static int gathers(const cbp_product *x) { return x->p_row == 1 && x->N >= 4 * NV * VL; }
 
 static void run_packed(const cbp_product *x, T *panels)
@@ -244,8 +244,7 @@ static void run_along_m(const cbp_product *x, T *scratch)
         y.q_ld = y.q_by_column ? x->p_row : x->p_k;
         for (ptrdiff_t n = 0; y.carry && n < x->N; n++)
             for (ptrdiff_t m = 0; m < rows; m++) aux[n * step + m] = x->bias[n];
-        if (wants_packing(&y)) run_packed(&y, scratch);
-        else run_direct(&y, scratch);
+        run_along_n(&y, scratch);
         if (!direct) store_transposed(rows, x->N, aux, step, x->c + m0 * x->c_ld, x->c_ld, x->add);
         finish(x, m0, m0 + rows, 0, x->N);
     }

@@ -67,7 +67,10 @@ static void reduce_axes(const cbp_array *x, int64_t marked, int maximum, void *y
     int first, last = x->ndim - 1, turn = 0;
     for (int i = 0; i < x->ndim; i++) shape[i] = x->shape[i];
     if (!group_of(marked, &first, &last)) memcpy(y, x->data, bytes_of(x));
-    else if (x->size == 1) (maximum ? k->max_last : k->sum_last)(1, 1, now, y), last = -1;  /* one element, axis by axis */
+    else if (x->size == 1) {                       /* the loss of one row, say: a second axis would change no bit more */
+        (maximum ? k->max_last : k->sum_last)(1, 1, now, y);
+        return;
+    }
     while (last >= 0) {
         cut(x->ndim, shape, first, last, &outer, &n, &inner);
         const int at_front = first == 0, along_rows = !at_front && inner == 1;

@@ -169,11 +169,10 @@ class Optimizer:
     # ---- state
 
     def __getstate__(self):
-        """What copies and pickles take: by the order of parameters, since their ids stay behind; no calls."""
+        """What copies and pickles take: by the order of parameters, since their ids stay behind; arranged anew."""
         members = self.parameters()
-        kept = {name: value for name, value in vars(self).items() if name not in ("_calls", "_watched", "_on")}
-        return kept | {"_arranged": None, "steps": [self.steps[id(p)] for p in members],
-                       "moments": [self.moments[id(p)] for p in members]}
+        return vars(self) | {"_arranged": None, "steps": [self.steps[id(p)] for p in members],
+                             "moments": [self.moments[id(p)] for p in members]}
 
     def __setstate__(self, state):
         vars(self).update(state)
