@@ -14,7 +14,17 @@ class TapeError(RuntimeError):
 
 
 class AuditError(TapeError):
-    """A compiled program that did something else than the function it was recorded from."""
+    """A compiled program that did something else than the function it was recorded from.
+
+    Attributes
+    ----------
+    result : object
+        What the eager run returned; what it did to States stands.
+    """
+
+    def __init__(self, text, result=None):
+        super().__init__(text)
+        self.result = result
 
 
 class ModelFileError(ValueError):

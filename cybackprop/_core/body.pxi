@@ -79,6 +79,10 @@ cdef class BodyRecorder(Recorder):
             self.grads[id(t)] = [t, t.grad_, read]
         return 0 if self.outer is None else (<Recorder>self.outer).see_grad(t, read)
 
+    cdef int read(self, str what, cbp_array *a) except -1:
+        raise TapeError(f"{self.what}: `{what}` reads a value at {self.place()}, which is another in every step; compute "
+                        "with tensors (cb.where, cb.cond, ...), or return the tensor and read it outside")
+
     cdef int guard(self, cbp_array *a, double value, int flags) except -1:
         raise TapeError(f"{self.what}: the body asks for the value of a tensor, which is another in every step; "
                         "choose with cb.where or cb.cond, or compute with tensors")

@@ -9,7 +9,7 @@ def build_program(Recorder r, results, effects, paths, Derivative derivative=Non
     effects : list of (Tensor, Tensor or None)
         Owners and the gradients they have afterwards.
     paths : dict
-        Constant value -> Guard that finds it again.
+        Constant value -> Place that finds it again.
     plain : bool
         Leave the instructions as they are and each value its own memory; the recorder can build another.
     """
@@ -55,7 +55,6 @@ def build_program(Recorder r, results, effects, paths, Derivative derivative=Non
 
 
 cdef object NOT_THIS = object()
-MISSING = NOT_THIS                       # what a Guard expects where nothing may be
 
 
 def plant_fault(int kind):

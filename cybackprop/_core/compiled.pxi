@@ -1,18 +1,46 @@
 # A compiled function: which of its programs a call is for, and the way there and back.
 
-METHODS = "<compiled>"                   # where an instance keeps its compiled methods: no name of anything else
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    static __declspec(thread) int cbp_eager = 0;
+    #else
+    static _Thread_local int cbp_eager = 0;
+    #endif
+    """
+    int cbp_eager                        # how many `with cb.eager()` this thread is in
 
 
-cdef class Methods:
-    """Those of one instance, kept among its attributes: programs lead back to it, so all must go together."""
-    cdef object owner
-    cdef dict compiled
+class eager:
+    """Compiled functions run eagerly inside ``with eager():``, in this thread; their arguments are tensors as ever.
 
-    def __init__(self, owner=None):
-        self.owner, self.compiled = owner, {}
+    It is the way to debug, and what a program is compared with.  ``CYBACKPROP_COMPILE=0`` in the environment does the
+    same for a whole process.
 
-    def __reduce__(self):
-        return Methods, ()               # a copy begins anew
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> double = cb.compile(lambda x: x * 2)
+    >>> with cb.eager():
+    ...     double(cb.tensor([1.0])).item(), len(double.programs)
+    (2.0, 0)
+    """
+
+    def __enter__(self):
+        global cbp_eager
+        cbp_eager += 1
+
+    def __exit__(self, *exc):
+        global cbp_eager
+        cbp_eager -= 1
+
+
+cdef bint never = os.environ.get("CYBACKPROP_COMPILE") == "0"
+
+
+def compiles():
+    """Whether compiled functions are recorded and replayed in this thread."""
+    return not never and not cbp_eager
 
 
 @cython.binding(False)
@@ -26,22 +54,79 @@ cdef class Compiled:
     programs : list of Program
         What has been recorded, the last used first.
     """
-    cdef readonly object function
+    cdef object raw                      # the function; of a method, that of its class
+    cdef readonly object owner           # of a method: a weak reference to self
     cdef readonly list programs
     # (compiled, spec, leaves, args, kwargs, None) -> result
     # with a program: -> the run that has checked it, or None if it refuses
     cdef public object slow
-    cdef object unpack                   # (args, kwargs) -> spec, leaves
-    cdef object bind                     # (compiled, instance) -> such a method of that instance
-    cdef readonly Py_ssize_t audit_every
+    cdef object eagerly                  # (compiled, args, kwargs) -> result
+    cdef readonly object options         # what `compile` was given
+    cdef Py_ssize_t audit_every
     cdef readonly bint reuse_results
-    cdef public object state             # what `slow` wants to remember
+    cdef bint ordered, busy              # ordered: the function has **; busy: a thread is recording
+    cdef public object history           # of its recordings: transforms/history.py
+    cdef dict methods                    # id of an instance -> (weak reference, its method)
     cdef object __weakref__
     cdef dict __dict__
 
-    def __init__(self, function, slow, unpack, bind, audit_every, reuse_results):
-        self.function, self.slow, self.unpack, self.bind, self.programs = function, slow, unpack, bind, []
-        self.audit_every, self.reuse_results = audit_every, reuse_results
+    def __init__(self, function, slow, eagerly, ordered, options, history, owner=None):
+        self.raw, self.slow, self.eagerly, self.programs = function, slow, eagerly, []
+        self.ordered, self.options, self.history, self.methods, self.owner = ordered, options, history, {}, owner
+        self.audit_every, self.reuse_results = options["audit"], options["reuse_results"]
+
+    @property
+    def function(self):
+        """The function itself, as it was given."""
+        if self.owner is None:
+            return self.raw
+        instance = self.owner()
+        if instance is None:
+            raise ReferenceError("compile: the object of this method is gone")
+        return types.MethodType(self.raw, instance)
+
+    def __setattr__(self, name, value):
+        if type_lookup(Compiled, name) is ABSENT and type_lookup(type(self.raw), "named_modules") is not ABSENT:
+            setattr(self.raw, name, value)
+        else:
+            PyObject_GenericSetAttr(self, name, value)
+
+    def reset(self):
+        """Forget all programs and why there may be none; the next call is recorded."""
+        self.programs.clear()
+        self.history.clear()
+
+    def begin_recording(self):
+        """Whether this thread may record now; no other does until `end_recording`."""
+        if self.busy:
+            return False
+        self.busy = True
+        return True
+
+    def end_recording(self):
+        """Another call may record."""
+        self.busy = False
+
+    def __reduce__(self):
+        name = getattr(self.raw, "__qualname__", "")
+        module = sys.modules.get(getattr(self.raw, "__module__", None))
+        if self.owner is None and getattr(module, name, None) is self:
+            return name                  # by its name, as functions are
+        return make_compiled, (self.function, self.options)
+
+    def __copy__(self):
+        return make_compiled(self.function, self.options)
+
+    def __deepcopy__(self, memo):
+        return make_compiled(copy.deepcopy(self.function, memo), self.options)
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return getattr(self.function, name)          # a Module's parameters, train and eval
+        except AttributeError:
+            raise AttributeError(f"a compiled function has no attribute {name!r}") from None
 
     def explain(self):
         """Print what each program does, the last used first: `Program.explain`."""
@@ -68,15 +153,16 @@ cdef class Compiled:
     def __get__(self, instance, owner):
         if instance is None:
             return self
-        attributes = getattr(instance, "__dict__", None)
-        if type(attributes) is not dict:             # slots, or a class
+        known = self.methods.get(id(instance))
+        if known is not None and (<tuple>known)[0]() is instance:
+            return (<tuple>known)[1]
+        key, methods = id(instance), self.methods
+        try:
+            ref = weakref.ref(instance, lambda _: methods.pop(key, None))
+        except TypeError:                # slots, without a place for weak references
             return functools.partial(self, instance)
-        methods = attributes.get(METHODS)
-        if methods is None or (<Methods?>methods).owner is not instance:
-            methods = attributes[METHODS] = Methods(instance)
-        method = (<Methods>methods).compiled.get(self)
-        if method is None:
-            method = (<Methods>methods).compiled[self] = self.bind(self, instance)
+        method = make_compiled(self.raw, self.options, weakref.ref(instance))
+        methods[key] = ref, method
         return method
 
     def __call__(self, *args, **kwargs):
@@ -84,10 +170,10 @@ cdef class Compiled:
         cdef call_view few[8]
         cdef call_view *views = few
         cdef Py_ssize_t i, n
-        if recording():                  # part of a larger program
-            return self.function(*args, **kwargs)
+        if recording() or never or cbp_eager or self.history.given_up is not None:
+            return self.eagerly(self, args, kwargs)      # recording: it is a part of a larger program
         if kwargs or not plain(args):
-            spec, leaves = self.unpack(args, kwargs)
+            spec, leaves = unpack(args, kwargs, self.ordered)
         else:
             leaves = args
             spec = None                  # all of them are leaves
@@ -129,9 +215,9 @@ cdef class Compiled:
         if not program.key.fits(spec, leaves, views) or not program.key.holds():
             return NOT_THIS
         if program.writes and program.writes_into(views, len(leaves)):
-            return NOT_THIS              # eagerly, what is read there depends on when it is read
+            return self.eagerly(self, args, kwargs)      # which copies its arguments first
         program.calls += 1
-        if program.calls == 2 or (self.audit_every and program.calls % self.audit_every == 0):
+        if program.audit_due(program.calls) or (self.audit_every and program.calls % self.audit_every == 0):
             run = self.slow(self, spec, leaves, args, kwargs, program)
             result = NOT_THIS if run is None else run.result
         else:
@@ -139,6 +225,15 @@ cdef class Compiled:
         if result is NOT_THIS:
             program.calls -= 1
         return result
+
+
+cdef object make_compiled = None
+
+
+def set_compile(make):
+    """What makes another Compiled: from `cybackprop.transforms`."""
+    global make_compiled
+    make_compiled = make
 
 
 cdef object save_compiled = None
@@ -150,42 +245,15 @@ def set_save(save):
     save_compiled = save
 
 
-cdef bint plain(tuple args):
-    """Whether every argument is a leaf."""
-    for x in args:
-        if isinstance(x, (list, tuple, dict)):
-            return False
-    return True
-
-
 cdef int look(object leaves, call_view *views) except -1:
     """Open the arguments that are NumPy arrays."""
     cdef Py_ssize_t i
     for i in range(len(leaves)):
         x = leaves[i]
-        if type(x) is np_ndarray or (not isinstance(x, Tensor) and isinstance(x, np_ndarray)):
-            try:
-                PyObject_GetBuffer(x, &views[i].view, PyBUF_FORMAT | PyBUF_STRIDES)
-            except (ValueError, BufferError):        # dates, objects: no program reads these
-                continue
+        if (type(x) is np_ndarray or (not isinstance(x, Tensor) and isinstance(x, np_ndarray))) and can_be_tensor(x):
+            PyObject_GetBuffer(x, &views[i].view, PyBUF_FORMAT | PyBUF_STRIDES)
             views[i].held = True
     return 0
-
-
-def functions_with(set codes):
-    """All functions there are whose code has one of these ids.  A million objects take some milliseconds."""
-    cdef list everything = gc.get_objects(), found = []
-    cdef Py_ssize_t i
-    cdef size_t code, some = 0           # bit k: one of the codes has k there; few functions go past that
-    for code in codes:
-        some |= <size_t>1 << (code >> 6 & 31)
-    for i in range(len(everything)):
-        x = everything[i]
-        if PyFunction_Check(x):
-            code = <size_t>PyFunction_GetCode(x)
-            if some >> (code >> 6 & 31) & 1 and code in codes:
-                found.append(x)
-    return found
 
 
 cdef object np_ndarray = np.ndarray

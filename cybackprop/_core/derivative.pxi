@@ -155,9 +155,9 @@ cdef class Run:
                             "since; take second derivatives before it changes")
         for i in range(program.n_inputs):
             if program.inputs[i].kind == FROM_PATH:
-                now = (<Guard>program.others[i]).current()
+                now = (<Place>program.others[i]).current()
                 if not same_bits((<Tensor>self.copies[i]).a, host_tensor(now, program.inputs[i].dtype).a):
-                    raise TapeError(f"compiled: {(<Guard>program.others[i]).label} has changed since; take second "
+                    raise TapeError(f"compiled: {(<Place>program.others[i]).label} has changed since; take second "
                                     "derivatives before it changes")
 
 

@@ -1,6 +1,6 @@
 # The tape and the objects on it: one module, because compiled modules are dear and the parts know each other.
 cimport cython
-from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE,
+from cpython.buffer cimport (PyObject_CheckBuffer, PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE,
                              PyBuffer_Release, PyObject_GetBuffer)
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
 from cpython.exc cimport PyErr_CheckSignals
@@ -11,12 +11,13 @@ from libc.math cimport copysign
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset, strcmp
 
+import copy
 import functools
-import gc
 import operator
 import os
 import sys
 import threading
+import types
 import weakref
 from time import perf_counter
 
@@ -50,6 +51,8 @@ include "looking.pxi"
 include "rehearsal.pxi"
 include "turns.pxi"
 include "derivative.pxi"
+include "places.pxi"
+include "trees.pxi"
 include "key.pxi"
 include "compiled.pxi"
 include "twin.pxi"

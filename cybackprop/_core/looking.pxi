@@ -91,7 +91,7 @@ def program_value(Program p, int32_t v):
         if p.inputs[i].value == root:
             kind = p.inputs[i].kind
             place = (p.others[i] or f"argument {p.inputs[i].leaf}" if kind in (FROM_ARRAY, FROM_TENSOR) else
-                     "gradient" if kind == FROM_GRAD else (<Guard>p.others[i]).label)
+                     "gradient" if kind == FROM_GRAD else (<Place>p.others[i]).label)
     shape = tuple([x.shape[i] for i in range(x.ndim)])
     return (place, DTYPES[x.dtype], shape, x.size * cbp_itemsize(<cbp_dtype>x.dtype),
             p.p.values[root].offset if p.p.values[root].place == CBP_TEMP else None)

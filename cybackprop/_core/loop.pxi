@@ -74,16 +74,20 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
         audit, or takes another branch.
     """
     cdef list leaves = [a[:batch] for a in data]
-    cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
+    cdef call_view *views
     cdef Program p
     cdef Py_ssize_t i
+    if never or cbp_eager:
+        return 0, total, None
+    views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
     if views == NULL:
         raise MemoryError
     try:
         look(leaves, views)
         for p in compiled.programs:
             if p.key.fits(None, leaves, views) and p.key.holds():
-                if p.calls < 2 or compiled.audit_every or not loops(p, data):
+                n = min(n, p.before_audit(p.calls))
+                if n < 1 or compiled.audit_every or not loops(p, data):
                     break
                 return run_loop(p, data, <int64_t *>order.a.data + start, batch, n, total, stop)
         return 0, total, None
@@ -124,7 +128,7 @@ cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch
     try:
         for i in range(p.n_inputs):
             if p.inputs[i].kind != FROM_ARRAY:
-                t = host_tensor((<Guard>p.others[i]).current(), p.inputs[i].dtype)
+                t = host_tensor((<Place>p.others[i]).current(), p.inputs[i].dtype)
                 cbp_frame_array(frame.f, p.inputs[i].value).data = (<Tensor>t).a.data
                 room.append(t)
                 continue

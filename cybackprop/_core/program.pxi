@@ -90,7 +90,7 @@ cdef class Program:
                 self.inputs[n].kind = FROM_GRAD
                 self.others.append(source[1])
             n += 1
-        for value, guard in paths.items():
+        for value, place in paths.items():
             v = value
             cbp_array_drop(self.p.values[v].held)
             self.p.values[v].held = NULL
@@ -98,7 +98,7 @@ cdef class Program:
             self.inputs[n].value = v
             self.inputs[n].dtype = self.p.values[v].dtype
             self.inputs[n].kind = FROM_PATH
-            self.others.append(guard)
+            self.others.append(place)
             n += 1
         self.n_inputs = n
         return 0
@@ -155,6 +155,17 @@ cdef class Program:
             raise MemoryError("no memory for a program's slab")
         f.spare, f.made = [None] * self.n_outputs, [None] * self.n_outputs
         return f
+
+    cdef bint audit_due(self, Py_ssize_t call) noexcept:
+        """Whether a call is an audit: 2, 4, 8, 16, ..."""
+        return call > 1 and call & (call - 1) == 0
+
+    cdef Py_ssize_t before_audit(self, Py_ssize_t calls) noexcept:
+        """How many more calls there are before one that is an audit."""
+        cdef Py_ssize_t due = 2
+        while due <= calls:
+            due *= 2
+        return due - calls - 1
 
     def explain(self):
         """Print the instructions: operation, shapes, bytes, place in the slab, and where each comes from."""
@@ -254,7 +265,7 @@ cdef class Program:
             elif x.kind == FROM_GRAD:
                 t = (<Tensor>self.others[i]).grad_ if grads is None else <Tensor>grads[id(self.others[i])]
             else:
-                t = host_tensor(leaves[x.leaf] if x.kind == FROM_ARRAY else (<Guard>self.others[i]).current(), x.dtype)
+                t = host_tensor(leaves[x.leaf] if x.kind == FROM_ARRAY else (<Place>self.others[i]).current(), x.dtype)
                 if copies is None:
                     copies = {}
                 copies[i] = t

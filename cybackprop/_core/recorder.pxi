@@ -33,11 +33,10 @@ cdef int note(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, int
     return (<Recorder>cbp_recorder).emit(op, inputs, n_in, outputs, n_out)
 
 
-cdef int refuse_value(str what) except -1:
-    """Python may not see values while they are recorded: it would take this run's for every run's."""
+cdef int value_read(str what, cbp_array *a) except -1:
+    """Python sees a value: a program would have this run's in every run, so the recording ends."""
     if recording():
-        raise TapeError(f"{what}: a program is being recorded, and the number would be the same in every later run; "
-                        "return the tensor and read it outside, or compute with tensors (where, maximum, ...)")
+        (<Recorder>cbp_recorder).read(what, a)
     return 0
 
 
@@ -50,10 +49,9 @@ cdef class Recorder:
     cdef Py_ssize_t n_held, room
     cdef readonly list lines             # where instructions came from, as text
     cdef dict line_numbers
-    cdef dict origins                    # id of a NumPy array -> (the array, leaf of the arguments)
+    cdef readonly set bases              # ids of the arrays of which NumPy's views were copied
     cdef dict host                       # address -> the NumPy array that was copied there
     cdef readonly dict sources           # input value -> ("arg", leaf) or ("grad", tensor) or ("path", ...)
-    cdef dict host_inputs                # (leaf, dtype) -> input value
     cdef readonly dict grads             # id of a tensor -> [tensor, its grad before, read before written]
     cdef public int segment
     cdef readonly dict loops             # address of a cbp_loop that was run -> its Loop
@@ -62,14 +60,18 @@ cdef class Recorder:
     cdef public bint saves               # for a file: bodies keep what they were recorded as
     cdef public bint derives             # a derivative was taken meanwhile
     cdef public dict before              # address of a state -> (it, its values, version) before; None: nobody asks
+    cdef public object ended             # why the recording ended before the run did, as text; None: it did not
+    cdef public bint strict              # an end is an error
+    cdef public object names             # () -> the names of the arguments, for messages
+    cdef set visible              # addresses of the arrays that the environment holds; None: nobody asks
     cdef dict writes                     # address of a state -> how often this run has written it
 
     def __cinit__(self):
         self.p = cbp_program_new()
         if self.p == NULL:
             raise MemoryError
-        self.ids, self.lines, self.line_numbers, self.origins = {}, [], {}, {}
-        self.host, self.sources, self.host_inputs, self.grads, self.loops, self.bodies = {}, {}, {}, {}, {}, []
+        self.ids, self.lines, self.line_numbers, self.bases = {}, [], {}, set()
+        self.host, self.sources, self.grads, self.loops, self.bodies = {}, {}, {}, {}, []
         self.writes = {}
 
     def __dealloc__(self):
@@ -109,6 +111,9 @@ cdef class Recorder:
             return known
         if a.is_view and cbp_array_root(a).mutable:    # a state's memory is another value after each write
             return self.new_value(CBP_TEMP, a, NULL, self.id_of(a.base))
+        if not a.mutable and not a.recorded and self.visible is not None and <size_t>cbp_array_root(a) not in self.visible:
+            self.end(f"a tensor of shape {array_shape(a)} is used at {self.place()} that is neither an argument, nor "
+                     "anything that the function names; hand it over as an argument")
         v = self.new_value(CBP_STATE if a.mutable else CBP_CONST, a, a, -1)
         self.ids[<size_t>a] = v
         return v
@@ -174,29 +179,17 @@ cdef class Recorder:
 
     cdef int from_host(self, object arr, cbp_array *a) except -1:
         """A NumPy array was copied into a."""
-        cdef int32_t v
-        origin = self.origins.get(id(arr))
-        if origin is None:
-            base = arr
-            while base is not None:
-                shown = getattr(base, "obj", None)           # of a memoryview: NumPy's view of a State has one
-                if isinstance(shown, Tensor) and self.wrote((<Tensor>shown).a):
-                    raise TapeError("a program is being recorded, and reads NumPy's view of a State after it has "
-                                    "written it; later runs would see what was there before: read the State itself")
-                if id(base) in self.origins and isinstance(base, np.ndarray):
-                    raise TapeError("a program is being recorded, and NumPy made a view of one of its arguments, whose "
-                                    "place later runs would not know; make it a tensor first (cb.tensor(x)[...])")
-                base = getattr(base, "base", None)
-            self.hold(a)
-            self.host[<size_t>a] = arr
-            return 0
-        key = (origin[1], a.dtype)
-        if key in self.host_inputs:
-            self.hold(a)
-            self.ids[<size_t>a] = self.host_inputs[key]
-        else:
-            v = self.input(a, ("arg", origin[1], arr))
-            self.host_inputs[key] = v
+        base = arr
+        while base is not None:
+            shown = getattr(base, "obj", None)           # of a memoryview: NumPy's view of a State has one
+            if isinstance(shown, Tensor) and self.wrote((<Tensor>shown).a):
+                self.end(f"NumPy's view of a State is read at {self.place()} after the State was written; read the State "
+                         "itself")
+            if base is not arr:
+                self.bases.add(id(base))
+            base = getattr(base, "base", None)
+        self.hold(a)
+        self.host[<size_t>a] = arr
         return 0
 
     cdef bint wrote(self, cbp_array *a) except -1:
@@ -217,7 +210,7 @@ cdef class Recorder:
 
     cdef int constant(self, cbp_array *a) except -1:
         """a was made of a Python number."""
-        return 0
+        return self.hold(a)
 
     cdef int before_write(self, cbp_array *a) except -1:
         """a, or the array that it is a view of, is about to be written in place."""
@@ -249,19 +242,77 @@ cdef class Recorder:
 
     # ---- for the one who records
 
-    def start(self, leaves):
-        """Record what this thread runs; leaves: the arguments that are arrays."""
+    def start(self, given, leaves, known=None):
+        """Record what this thread runs.
+
+        Parameters
+        ----------
+        given : list
+            The arguments as the function gets them; leaves: as the caller brings them.
+        known : list of Tensor, optional
+            What else it may use of tensors that are there before; any other ends the recording.
+        """
         global n_recording, cbp_recorder
-        for i, leaf in enumerate(leaves):
+        for i, leaf in enumerate(given):
             if isinstance(leaf, Tensor):
                 if not (<Tensor>leaf).a.mutable and <size_t>(<Tensor>leaf).a not in self.ids:
-                    self.input((<Tensor>leaf).a, ("arg", i, leaf))
-            elif leaf is not None:
-                self.origins[id(leaf)] = (leaf, i)
+                    self.input((<Tensor>leaf).a, ("arg", i, leaves[i]))
+        if known is not None:
+            self.visible = {<size_t>cbp_array_root((<Tensor>t).a) for t in known}
         if cbp_recorder != NULL:
             raise TapeError("a program is being recorded already")
         cbp_recorder = <PyObject *>self
         n_recording += 1
+
+    cdef int end(self, str why) except -1:
+        """Nothing more is recorded: the run goes on eagerly.  strict: it is an error instead."""
+        if self.ended is None:
+            self.ended = why
+            if self.strict:
+                raise TapeError(f"compile: {why}")
+        self.stop()
+        return 0
+
+    cdef int read(self, str what, cbp_array *a) except -1:
+        """Python sees the value of a, by a method of that name."""
+        v = self.ids.get(<size_t>a)
+        source = None if v is None else self.sources.get(v)
+        whose = f"`{self.names()[source[1]]}`" if source is not None and source[0] == "arg" else "a tensor"
+        return self.end(f"`{what}` reads the value of {whose} at {self.place()}, which would be the same in every later "
+                        "call; compute with tensors (cb.where, cb.maximum, ...), or return the tensor and read it "
+                        "outside")
+
+    cdef str place(self):
+        """file:line of the code that runs."""
+        return line_of(written_by("")) or "an unknown line"
+
+    def read_as_cast(self):
+        """Inputs that are only ever cast to one float dtype are read as that: the caller's memory, without a copy."""
+        cdef int32_t i, k, v
+        cdef cbp_instr *x
+        casts = {v: None for v, source in self.sources.items() if source[0] == "arg" and isinstance(source[2], np_ndarray)
+                 and not (source[2].dtype.kind == "u" and source[2].dtype.itemsize == 8)}
+        for i in range(self.p.n_instrs if casts else 0):
+            x = &self.p.instrs[i]
+            for k in range(x.n_in):
+                v = cbp_in(self.p, x)[k]
+                if v in casts:
+                    casts[v] = x.op.dtype if x.op.kind == CBP_OP_cast and casts[v] in (None, x.op.dtype) else -1
+        for i in range(self.p.n_values):
+            casts.pop(self.p.values[i].of, None)         # seen in another shape
+        for i in range(self.p.n_instrs if casts else 0):
+            x = &self.p.instrs[i]
+            v = cbp_in(self.p, x)[0] if x.n_in else -1
+            if x.op.kind == CBP_OP_cast and v in casts and casts[v] in (CBP_F32, CBP_F64):
+                self.p.values[v].dtype = casts[v]
+                x.op.kind, x.op.dtype = CBP_OP_copy, 0
+
+    def put_back(self):
+        """States and gradients are what they were before the run, where that was noted."""
+        for state, values, _ in self.before.values():
+            state.assign(values)
+        for t, before, _ in self.grads.values():
+            t.grad = before
 
     # ---- at the end
 
@@ -283,7 +334,7 @@ cdef class Recorder:
         cdef Tensor t, g
         cdef Sweep s = Sweep(True, False, boundary)
         self.segment = 1 + number
-        self.start(())
+        self.start((), ())
         try:
             for k, t in tensors.items():
                 g = wrap(like(t.a))

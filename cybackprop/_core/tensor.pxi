@@ -131,18 +131,18 @@ cdef class Tensor:
 
     def numpy(self):
         """The values as a read-only NumPy array over the same memory."""
-        refuse_value("numpy")
+        value_read("numpy", self.a)
         return np.asarray(self)
 
     def __array__(self, dtype=None, copy=None):
         """What NumPy asks for where it does not get the memory itself: while recording."""
-        refuse_value("numpy")
+        value_read("numpy", self.a)
         values = np.asarray(memoryview(self), dtype)
         return values.copy() if copy else values
 
     def item(self):
         """The value of a tensor with one element, as a Python number."""
-        refuse_value("item")
+        value_read("item", self.a)
         if self.a.size != 1:
             raise ShapeError(f"item: the tensor has shape {self.shape}; only one element makes a number")
         return only_number(self.a)
@@ -183,7 +183,7 @@ cdef class Tensor:
     def __getbuffer__(self, Py_buffer *view, int flags):
         if flags & PyBUF_WRITABLE:
             raise BufferError("a tensor's memory is read-only; copy it with np.array(t)")
-        refuse_value("numpy")
+        value_read("numpy", self.a)
         fill_view(view, self, self.a, flags)
 
     def __releasebuffer__(self, Py_buffer *view):
@@ -251,11 +251,20 @@ cdef class Tensor:
         record = self.record
         entry = [hook]                   # the same function may be registered twice
         (<list>record.hooks).append(entry)
+        if record.row is leaf_row:       # else this run's own
+            structure_changed()
 
         def remove():
             if (<Record>record).hooks is not None:
                 (<Record>record).hooks = [e for e in (<Record>record).hooks if e is not entry]
+                if (<Record>record).row is leaf_row:
+                    structure_changed()
         return remove
+
+    @property
+    def hooks(self):
+        """The functions that `register_hook` was given, a tuple."""
+        return () if self.record is None or self.record.hooks is None else tuple([e[0] for e in self.record.hooks])
 
     # ---- operators: Python's names for the rows
 

@@ -7,17 +7,14 @@ cdef class Twins:
     ----------
     mine, others : list
         Equally long, each thing once.
-    namespaces : set of int
-        ids of dicts that may be looked into by both, beside those of modules.
     """
     cdef dict other, arrays              # id of a thing -> its twin; address of a state's array -> the twin, a State
-    cdef set common                      # ids of what both look into, because it is found by what they share
 
-    def __init__(self, list mine, list others, namespaces):
+    def __init__(self, list mine, list others):
         cdef Py_ssize_t i
         cdef size_t at
         cdef set taken = set()
-        self.other, self.arrays, self.common = {}, {}, set(namespaces)
+        self.other, self.arrays = {}, {}
         for i in range(len(mine)):
             x, y = mine[i], others[i]
             self.other[id(x)] = y
@@ -38,39 +35,34 @@ cdef class Twins:
             raise LookupError(f"a {type(x).__name__} has no twin")
         return self.other[id(x)]
 
-    cdef object part(self, x):
-        """The twin of what a guard expects."""
-        cdef Parts p
-        if PyMethod_Check(x):
-            return type(x)(x.__func__, self(x.__self__))
-        if type(x) is not Parts:
-            return self(x)
-        p = <Parts>x
-        return Parts(p.kind, p.keys, None if p.parts is None else [self.part(y) for y in p.parts], self(p.holder))
+    cdef bint match(self, x, y) except -1:
+        """Whether y is to the twins what x is to those whose twins they are."""
+        if x is y or self(x) is y or agree(x, y):
+            return True
+        if type(x) is not type(y):
+            return False
+        if type(x) is Content:
+            return ((<Content>x).kind is (<Content>y).kind and (<Content>x).keys == (<Content>y).keys
+                    and self.match((<Content>x).parts, (<Content>y).parts))
+        if type(x) is tuple or type(x) is list:
+            return len(x) == len(y) and all([self.match(p, q) for p, q in zip(x, y)])
+        return False
 
-    cdef Guard guard(self, Guard g):
-        """The same place of the other.  One that no twin is must be common to both: a namespace, or found there."""
-        cdef Guard made = Guard.__new__(Guard)
-        cdef bint common = isinstance(g.holder, type) or PyFunction_Check(g.holder) or is_namespace(g.holder)
-        if id(g.holder) not in self.other and id(g.holder) not in self.common and not common:
-            raise LookupError(f"who else has {g.label} is not known")
-        made.holder, made.name, made.expected = self(g.holder), g.name, self.part(g.expected)
-        made.how, made.label, made.kind, made.relation = g.how, g.label, g.kind, g.relation
-        if g.relation == 0 and made.expected is g.expected and made.holds():
-            self.common.update((id(g.expected), id(getattr(g.expected, "__dict__", None))))
-        return made
-
-    cdef object input(self, x, dict guards):
-        """Of `Program.others`."""
-        return guards[id(x)] if type(x) is Guard else self.known(x) if isinstance(x, Tensor) else x
+    cdef int same_places(self, Places mine, Places others) except -1:
+        """Raise LookupError unless both lead to twins, place by place."""
+        cdef Place p, q
+        if mine.inputs or len(mine.places) != len(others.places):
+            raise LookupError("they name other things")
+        for p, q in zip(mine.places, others.places):
+            if p.where != q.where or p.label != q.label or not self.match(p.expected, q.expected):
+                raise LookupError(f"{p.label} is something else")
+        return 0
 
 
-cdef bint is_namespace(holder):
-    return type(holder) is dict and getattr(sys.modules.get(holder.get("__name__")), "__dict__", None) is holder
-
-
-def program_twin(Program p, Twins twins):
+def program_twin(Program p, Twins twins, Places places, facts):
     """A program of the same instructions for the twins; it shares them, constants, and loops, which hold no states.
+
+    places, facts: of the twins' function.
 
     Raises
     ------
@@ -84,9 +76,10 @@ def program_twin(Program p, Twins twins):
     cdef int32_t v
     if p.derivative is not None or not p.single or key.aliases or any([kind == "object" for kind, *_ in key.leaves]):
         raise LookupError("programs of this kind have no twins")
-    guards = {id(g): twins.guard(g) for g in key.guards}
+    twins.same_places(key.places, places)
+    found = {id(x): y for x, y in zip(key.places.places, places.places)}
     q.lines, q.recorded, q.constants, q.loops, q.frames = p.lines, p.recorded, p.constants, p.loops, []
-    q.others = [twins.input(x, guards) for x in p.others]
+    q.others = [found[id(x)] if type(x) is Place else twins.known(x) if isinstance(x, Tensor) else x for x in p.others]
     q.effects = [(twins.known(owner), number) for owner, number in p.effects]
     q.single, q.reuse, q.n_results, q.n_outputs, q.n_inputs = True, p.reuse, p.n_results, p.n_outputs, p.n_inputs
     q.inputs = <program_input *>calloc(q.n_inputs + 1, sizeof(program_input))
@@ -106,8 +99,7 @@ def program_twin(Program p, Twins twins):
                 raise LookupError("a state has another shape or dtype")
             q.p.values[v].held = cbp_array_hold(t.a)
     q.find_states()
-    q.key = Key(key.spec, key.leaves, list(guards.values()), key.facts.twin(twins),
-                [(twins.known(owner), none) for owner, none in key.grads], key.same, [])
+    q.key = Key(key.spec, key.leaves, places, facts, [(twins.known(owner), none) for owner, none in key.grads], key.same, [])
     q.key.no_grad, q.key.structure = key.no_grad, -1
     if not q.key.holds():
         raise LookupError("it depends on something else")

@@ -31,7 +31,7 @@ class Module:
     """
 
     training = True
-    guarded_by_programs = True           # see transforms/watching.py
+    guarded_by_programs = True           # see transforms/environment.py
 
     def __setattr__(self, name, value):
         object.__setattr__(self, name, tracked(value))

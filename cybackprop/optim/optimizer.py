@@ -41,7 +41,7 @@ class Optimizer:
     """
 
     row: str
-    guarded_by_programs = True           # its plain numbers; see transforms/watching.py
+    guarded_by_programs = True           # its plain numbers; see transforms/environment.py
     switches: tuple = ()                 # options that turn the row's optional moments on, in the moments' order
 
     def __init__(self, params, options):

@@ -24,7 +24,7 @@ class Schedule:
         which a compiled program can do.
     """
 
-    guarded_by_programs = True           # its plain numbers; see transforms/watching.py
+    guarded_by_programs = True           # its plain numbers; see transforms/environment.py
     traced = False
 
     def __init__(self, optimizer):

@@ -17,13 +17,17 @@ from cybackprop.nn.containers import ModuleDict, ModuleList
 from cybackprop.ops.random import Generator
 from cybackprop.optim.group import Group
 from cybackprop.optim.optimizer import Optimizer
-from cybackprop.transforms.reaching import in_library
 
 MOST_BYTES = 4096                        # arrays up to here may be equal, larger ones must be the same
 MOST_FACTS = 50_000                      # beyond, who looks takes as long as who records
 # of an optimizer: what `_optimizer` looks at otherwise, and what follows from the rest
 OWN = {"defaults", "_groups", "steps", "moments", "numbers", "moment_names", "always", "_arranged", "_calls",
        "_watched", "_on"}
+
+
+def in_library(name):
+    """Whether a module is this package or NumPy."""
+    return isinstance(name, str) and name.partition(".")[0] in ("cybackprop", "numpy")
 
 
 class Anatomy:
@@ -35,8 +39,6 @@ class Anatomy:
         Equal for those that may have each other's programs; compares ids of what both share, so it is for a while only.
     things : list
         Everything that can be referred to, once each.
-    namespaces : set of int
-        ids of the globals of functions.
     foreign : bool
         Whether there is anything in it that this package did not bring.
 
@@ -46,10 +48,10 @@ class Anatomy:
         There is too much.
     """
 
-    __slots__ = ("foreign", "kind", "namespaces", "things")
+    __slots__ = ("foreign", "kind", "things")
 
     def __init__(self, roots, opaque=()):
-        self.things, self.namespaces, self.foreign = [], set(), False
+        self.things, self.foreign = [], False
         kind, things, number = [], self.things, {}
         todo = list(reversed(roots))
         while todo:
@@ -73,7 +75,6 @@ class Anatomy:
 
     def _function(self, f):
         self.foreign |= not in_library(f.__globals__.get("__name__"))
-        self.namespaces.add(id(f.__globals__))
         return ((id(f.__code__), id(f.__globals__)),
                 [f.__defaults__, f.__kwdefaults__, *(f.__closure__ or ()), *([vars(f)] if vars(f) else ())])
 

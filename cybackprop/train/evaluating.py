@@ -1,11 +1,12 @@
 """The model in evaluation mode, on batches of rows: as a program where batches of one shape come back."""
 
 import contextlib
+import warnings
 
 from cybackprop._core.engine import no_grad, structure_version
-from cybackprop.errors import AuditError, TapeError
+from cybackprop.errors import AuditError
 from cybackprop.ops.random import Generator, default_rng
-from cybackprop.train.step import put_back
+from cybackprop.transforms.arguments import given
 from cybackprop.transforms.compiling import compile
 
 MOST_SHAPES = 32                         # batches of further shapes run eagerly
@@ -54,16 +55,14 @@ class Evaluator:
         if self._compiled is None or kind not in self._seen:
             if len(self._seen) < MOST_SHAPES:
                 self._seen.add(kind)
-            return self._function(x)
-        before = [(g, g.state) for g in self._members.generators()]
+            return self._function(*given([x]))
         try:
             return self._compiled(x)
-        except AuditError as error:
-            raise AuditError(f"{error}.  Trainer(..., compile=False) predicts without a program") from None
-        except TapeError:                # it can't be recorded
+        except AuditError as error:      # what it raises for has been computed eagerly
             self._compiled = None
-        put_back(before)
-        return self._function(x)
+            warnings.warn(f"Trainer: predictions run without a program from now on: {error}", RuntimeWarning,
+                          stacklevel=3)
+            return error.result
 
     @contextlib.contextmanager
     def mode(self):

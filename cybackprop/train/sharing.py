@@ -7,6 +7,8 @@ from cybackprop._core import engine
 from cybackprop.ops.random import default_rng
 from cybackprop.train.anatomy import Anatomy
 from cybackprop.train.trainer import Trainer
+from cybackprop.transforms.arguments import run_eagerly
+from cybackprop.transforms.recorded import Surroundings
 
 
 class Sharing:
@@ -107,8 +109,9 @@ class _Slow:
                 continue
             self._known[donor] = None
             of = donor.anatomy
+            around = Surroundings(compiled.function, leaves)
             try:
-                twin = engine.program_twin(donor.program, engine.Twins(of.things, mine, of.namespaces))
+                twin = engine.program_twin(donor.program, engine.Twins(of.things, mine), around.places, around.facts)
             except LookupError:
                 continue
             twin.calls = 2 if donor.audited and not of.foreign else 1       # the second is compared
@@ -131,7 +134,7 @@ class _Slow:
         rehearsal = engine.rehearse(twin, leaves)
         if rehearsal is None:
             return None
-        result = compiled.function(*args, **kwargs)
+        result = run_eagerly(compiled, args, kwargs)
         effects = [(t, None if number is None else t.grad) for t, number in twin.effects]
         if engine.differences(twin, *rehearsal[1:3], [result], effects):
             kind.closed = True

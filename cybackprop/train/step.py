@@ -8,10 +8,11 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import tensor
-from cybackprop.errors import AuditError, ShapeError, TapeError
+from cybackprop.errors import AuditError, ShapeError
 from cybackprop.nn.losses import cross_entropy
 from cybackprop.ops.reduction import mean, sum
 from cybackprop.optim.clipping import clip_grad_norm, clip_grad_value
+from cybackprop.transforms.arguments import given
 from cybackprop.transforms.compiling import compile
 
 
@@ -40,6 +41,7 @@ def make_step(model, loss, optimizer, dtype, *, accumulate=1, clip_norm=None, cl
             schedule.step()
         return total
 
+    step.__qualname__ = "Trainer's step"                         # what warnings call it
     return step
 
 
@@ -83,32 +85,17 @@ class Runner:
 
     def __call__(self, *arrays):
         """One step; the loss.  One that fails, on a bad label say, leaves the random streams as they were."""
-        # a list would be a program for each of its numbers
         arrays = [a if isinstance(a, (np.ndarray, engine.Tensor)) else np.asarray(a) for a in arrays]
         before = [(g, g.state) for g in self._generators()]
         try:
-            return self._program(arrays, before)
+            return self._step(*given(arrays)) if self._compiled is None else self._compiled(*arrays)
         except AuditError as error:      # the step has been made
-            raise AuditError(f"{error}.  Trainer(..., compile=False) trains without a program") from None
+            self._compiled = None
+            warnings.warn(f"Trainer: steps run one by one from now on: {error}", RuntimeWarning, stacklevel=3)
+            return error.result
         except BaseException:
             put_back(before)
             raise
-
-    def _program(self, arrays, before):
-        """The program's step, or the plain one where none can be recorded."""
-        if self._compiled is not None:
-            try:
-                return self._compiled(*arrays)
-            except AuditError:
-                raise
-            except TapeError as error:
-                if self._compiled.programs:
-                    raise
-                warnings.warn(f"Trainer: steps run one by one, since they can't be recorded: {error}", RuntimeWarning,
-                              stacklevel=3)
-            put_back(before)
-            self._compiled = None
-        return self._step(*arrays)
 
     def loop(self, data, order, start, batch_size, n, total, stop):
         """(batches done, sum of losses, what interrupted): as far as the program goes without Python."""

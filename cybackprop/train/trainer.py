@@ -15,6 +15,7 @@ from cybackprop.train.evaluating import Evaluator, Members
 from cybackprop.train.interrupts import Uninterrupted
 from cybackprop.train.metrics import METRICS
 from cybackprop.train.step import Runner, checked_rows, make_step, plan_of, sample_weights
+from cybackprop.transforms.arguments import given
 
 
 def _named(value, table, what):
@@ -34,8 +35,7 @@ class Trainer:
     model : Module
     loss : str or callable
         "cross_entropy", "bce_with_logits", "mse", "mae", "huber", or a function (predictions, targets) -> tensor.
-        Where it computes with targets it begins with cb.tensor(targets): what NumPy makes of them is a constant of the
-        program.
+        Both are Tensors.
     optimizer : Optimizer
     seed : int
         Of the order of the batches.
@@ -65,6 +65,8 @@ class Trainer:
     >>> trainer.predict(X).argmax(1).tolist()
     [0, 1, 1, 0]
     """
+
+    program_attributes = ("model",)      # of a trainer, what its predictions depend on: see transforms/environment.py
 
     def __init__(self, model, loss, optimizer, seed=0, metrics=(), schedule=None, *, schedule_every="epoch",
                  accumulate=1, clip_norm=None, clip_value=None, compile=True):
@@ -244,7 +246,7 @@ class Trainer:
             part, goal = X[start:start + batch_size], y[start:start + batch_size]
             out = self.predict(part, batch_size)
             with no_grad():
-                sums["loss"] += self.loss(tensor(out), goal).item() * len(part)
+                sums["loss"] += self.loss(tensor(out), *given([goal])).item() * len(part)
             for name, metric in self.metrics.items():
                 sums[name] += metric(out, goal) * len(part)
         return {name: value / len(X) for name, value in sums.items()}

@@ -1,53 +1,100 @@
-"""Arguments and results of compiled functions: nests of arrays, taken apart and put together."""
+"""Arguments and results of compiled functions: arrays become tensors, nests are put together again."""
 
 import copy
 import enum
 import functools
-import inspect
 import types
 
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Tensor
-from cybackprop.errors import TapeError
-from cybackprop.transforms.reaching import NUMBERS
+from cybackprop._core.engine import Tensor, unpack
 
-CONSTANT = (*NUMBERS, Tensor, enum.Enum, type, np.dtype, range, slice, types.ModuleType, types.BuiltinFunctionType)
+STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, enum.Enum, range, slice)
+CONSTANT = (*STATIC, Tensor, type, np.dtype, types.ModuleType, types.BuiltinFunctionType)
 
 
-def _flatten(tree, leaves):
-    """Append the leaves; returns what says how they hang together.
+def given(leaves):
+    """The leaves as a compiled function gets them: arrays are weak tensors, anything else is what it is."""
+    return [engine.weak_tensor(x) if engine.is_array(x) else x for x in leaves]
 
-    Numbers in a list are leaves, each guarded by its value: whether the function makes an array of the list or looks
-    into it can't be told.
+
+def call(function, args, kwargs, leaves, new):
+    """function(*args, **kwargs) with new leaves; a container is the caller's own unless there is another leaf in it.
+
+    Returns the result, and the containers that were made for the call: [(container, a copy)].
     """
-    if isinstance(tree, dict):
-        return ("dict", tuple((k, _flatten(v, leaves)) for k, v in tree.items()))
-    if isinstance(tree, (list, tuple)):
-        return (type(tree), tuple(_flatten(v, leaves) for v in tree))
-    leaves.append(tree)
-    return None
+    made = []
+    if not kwargs and len(args) == len(leaves) and all(x is y for x, y in zip(args, leaves, strict=True)):
+        return function(*new), made      # all arguments are leaves
+    left = iter(new)
+    args = tuple(_exchanged(x, left, made) for x in args)
+    kwargs = {k: _exchanged(x, left, made) for k, x in kwargs.items()}
+    return function(*args, **kwargs), made
 
 
-def unpack(args, kwargs):
-    """(structure, leaves) of a call's arguments."""
-    return unpack_in_order(args, {k: kwargs[k] for k in sorted(kwargs)})
+def run_eagerly(compiled, args, kwargs):
+    """A call of a compiled function that is neither recorded nor replayed: as any other, of tensors."""
+    _, leaves = unpack(args, kwargs)
+    result, made = call(compiled.function, args, kwargs, leaves, given(leaves))
+    if changed(made):
+        warn_changed(compiled)
+    return strong(result)
 
 
-def unpack_in_order(args, kwargs):
-    """The same for a function with ``**``, which sees the order of its keywords."""
-    leaves = []
-    spec = _flatten((args, kwargs), leaves)
-    return spec, leaves
+def changed(made):
+    """Whether a container that was made for a call is not what it was: the caller's does not change with it."""
+    return any(not _alike(now, then) for now, then in made)
 
 
-def unpacking(function):
-    """The one of the two for a function."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
-    return unpack_in_order if code is not None and code.co_flags & inspect.CO_VARKEYWORDS else unpack
+def _alike(now, then):
+    if isinstance(then, dict):
+        return list(now) == list(then) and all(map(_is, now.values(), then.values()))
+    if isinstance(then, (list, tuple)):
+        return len(now) == len(then) and all(map(_is, now, then))
+    return _alike(vars(now), vars(then))
+
+
+def _is(x, y):
+    return x is y
+
+
+def strong(tree):
+    """A result whose tensors are no longer weak: they are what the function made, of their own dtype."""
+    if isinstance(tree, Tensor):
+        engine.end_weakness(tree)
+    elif isinstance(tree, (list, tuple, set, frozenset)):
+        for part in tree:
+            strong(part)
+    elif isinstance(tree, dict):
+        for part in tree.values():
+            strong(part)
+    return tree
+
+
+def _exchanged(x, left, made):
+    """A nest with the next leaves; itself where they are its own."""
+    kind, keys, parts = _parts(x)
+    if kind is None:
+        return next(left)
+    new = [_exchanged(part, left, made) for part in parts]
+    if all(map(_is, new, parts)):
+        return x
+    other = rebuilt(kind, new, keys, x)
+    if not isinstance(x, tuple):
+        made.append((other, copy.copy(other)))
+    return other
+
+
+def _parts(x):
+    """(type, keys or None, parts) of a container as `engine.unpack` sees it; a type of None: a leaf."""
+    if isinstance(x, (list, tuple)):
+        return type(x), None, list(x)
+    if isinstance(x, dict):
+        return type(x), list(dict.keys(x)), list(dict.values(x))
+    if engine.is_dataclass(x):
+        return type(x), list(vars(x)), list(vars(x).values())
+    return None, None, None
 
 
 def pack(spec, leaves):
@@ -58,24 +105,34 @@ def pack(spec, leaves):
 def _packed(spec, left):
     if spec is None:
         return next(left)
-    kind, children = spec
-    if kind == "dict":
-        return {k: _packed(v, left) for k, v in children}
-    return rebuilt(kind, [_packed(v, left) for v in children])
+    kind, keys, children = spec
+    n = keys if isinstance(keys, int) else len(keys)
+    return rebuilt(kind, [_packed(children and children[k], left) for k in range(n)], keys)
 
 
-def rebuilt(kind, parts):
-    """A list, tuple or named tuple of parts."""
-    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+def rebuilt(kind, parts, keys=None, template=None):
+    """A container of a type with other parts; template: the one that it is to be like."""
+    if issubclass(kind, dict):
+        made = kind.__new__(kind) if template is None else copy.copy(template)
+        dict.clear(made)
+        dict.update(made, zip(keys, parts, strict=True))
+        return made
+    if issubclass(kind, (list, tuple, set, frozenset)):
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+    made = object.__new__(kind)          # a dataclass
+    vars(made).update(zip(keys, parts, strict=True))
+    return made
 
 
-def results(tree, leaves, mark):
+def results(tree, leaves, new, mark):
     """The tensors of a nest, and a function (others, leaves) that makes the nest of others.
 
     A result that is an argument is that argument in later calls too, and one that is there twice is one object.  What
-    is no tensor stays as it was, and so do tensors from outside with a history: records up to number mark.
+    is no tensor stays as it was, and so do tensors from outside with a history: records up to number mark.  new: the
+    leaves as the function got them.
     """
-    tensors, known = [], {id(x): ("argument", k, None) for k, x in enumerate(leaves) if isinstance(x, Tensor)}
+    tensors = []
+    known = {id(x): ("argument", k, None) for k, x in enumerate(new) if isinstance(x, Tensor) and x is leaves[k]}
     spec = _taken(tree, tensors, known, mark)
     return tensors, functools.partial(_nest, spec)
 
@@ -100,7 +157,7 @@ def _difference(spec, other):
     if type(kind) is not type(kind2) or (isinstance(kind, (str, type)) and kind != kind2):
         return kind2, kind
     if children is None:
-        counts = isinstance(what, NUMBERS) or kind != "other"
+        counts = isinstance(what, STATIC) or kind != "other"
         return (what2, what) if counts and not engine.agree(what2, what) else None
     if what != what2 or len(children) != len(children2):
         return what2 or len(children2), what or len(children)
@@ -118,15 +175,14 @@ def _taken(node, tensors, known, mark):
         return kind, list(node), [_taken(v, tensors, known, mark) for v in node.values()]
     if isinstance(node, (list, tuple, set, frozenset)):
         return (type(node), None, [_taken(v, tensors, known, mark) for v in node])
+    if engine.is_dataclass(node):
+        return (type(node), list(vars(node)), [_taken(v, tensors, known, mark) for v in vars(node).values()])
     if id(node) in known:
         return known[id(node)]
     made = isinstance(node, Tensor) and (node.record is None or node.record.number > mark)
     if made and not hasattr(node, "assign"):
         tensors.append(node)
         return known.setdefault(id(node), ("tensor", len(tensors) - 1, None))
-    if isinstance(node, (np.ndarray, np.generic)):
-        raise TapeError("compile: the function returned a NumPy array, which later runs would not compute again; "
-                        "start with cb.tensor(x), so that it is made of tensors")
     return ("other", node, None)
 
 
@@ -136,7 +192,7 @@ def _nest(spec, new, leaves):
         return new[what] if kind == "tensor" else leaves[what] if kind == "argument" else what
     parts = [_nest(c, new, leaves) for c in children]
     if isinstance(kind, type):
-        return rebuilt(kind, parts)
+        return rebuilt(kind, parts, what)
     made = {} if kind == "dict" else copy.copy(kind)
     made.update(zip(what, parts, strict=True))
     return made

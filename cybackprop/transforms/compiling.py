@@ -1,68 +1,72 @@
 """compile: a function recorded once and replayed in C."""
 
 import functools
-import types
-import warnings
+import inspect
 
+from cybackprop._core import engine
 from cybackprop._core.engine import Compiled, Key, build_program, coinciding, leaf_fact
-from cybackprop.errors import AuditError
+from cybackprop.errors import AuditError, TapeError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
-from cybackprop.transforms.arguments import unpacking
+from cybackprop.transforms.arguments import run_eagerly
 from cybackprop.transforms.auditing import audited
-from cybackprop.transforms.recorded import Recorded
+from cybackprop.transforms.history import History
+from cybackprop.transforms.names import leaf_names
+from cybackprop.transforms.recorded import Recorded, Surroundings, changed_text
 
-MOST_PATHS = 8                           # programs for arguments of one kind; beyond, calls run eagerly
-MOST_PROGRAMS = 64
 MOST_UNSURE = 8                          # audits of a program that other threads disturb
+DEPENDS = ("what it depends on is neither an argument, nor anything that its code names, nor a cb.State (a file, a clock, "
+           "the inside of a C extension?)")
+
+public(engine.eager)
 
 
 @public
-def compile(function=None, *, audit=0, reuse_results=False):
-    """Record a function once and replay it in C from then on, with the same bits.
+def compile(function=None, *, audit=0, reuse_results=False, strict=False, max_programs=64):
+    """Record a function of tensors once and replay it in C from then on, with the same bits.
+
+    Every array among the arguments is a Tensor inside the function, in each call.  Python in the function runs at
+    recordings and audits only; what the function can name outside (globals, closures, attributes, containers) is
+    compared before each replay, and a change is another recording.  What remains unseen are files, clocks, the memory of
+    other processes and the hidden state of C extensions.
 
     Parameters
     ----------
     function : callable
         A training step, a forward, a gradient: anything that computes with tensors.
     audit : int
-        Check every audit-th call (each program's second call is checked in any case): it runs eagerly, and a replay on
-        copies of all states must agree in every bit.
+        Check every audit-th call.  Calls 2, 4, 8, 16, ... of each program are checked in any case: they run eagerly,
+        and a replay on copies of all states must agree in every bit.
     reuse_results : bool
         A replay writes its results over those of an earlier one for arguments of that kind: the tensors it returns, and
         NumPy's views of them, change with the next call, which allocates none.  For one thread at a time.  Results
         that take a gradient are new in any case, and so are those of a call that reads an earlier result; a record
         that has kept one which was overwritten since raises TapeError in its sweep.
+    strict : bool
+        Raise TapeError, with States, gradients and generators as they were, where a call can't become a program; by
+        default the call goes on eagerly, with one warning.
+    max_programs : int
+        How many there are at most; the least recently used ones leave.
 
     Returns
     -------
     Compiled
-        Called as the function is.
+        Called as the function is.  ``reset()`` forgets all programs.
 
     Raises
     ------
-    TapeError
-        The function reads a number out of a tensor, or keeps a tensor that it made; the message has the line.
     AuditError
-        A replay differs from the eager run.
+        A replay differs from the eager run, at the fourth call or later; the eager run's results and states stand.
 
     Notes
     -----
-    Another shape, dtype or structure of the arguments, another mode of a module, a number in a global, closure,
-    attribute or context variable that has changed, a function or method that was replaced, another branch on a
-    tensor's value: each records a program of its own.  Learning rates, step counts, random streams, Parameters and
-    `State` are read anew at each call.  Other effects (print, append) happen while recording only.  A replay allocates
-    nothing but its results and runs without the GIL.
+    Numbers, strings, slices and the like are static: another value is another program.  Lists, tuples, dicts and
+    dataclasses are taken apart; any other object counts by its identity, and its attributes as what lies outside does.
+    Arrays keep their dtype and are cast to that of a tensor they meet.
 
-    Of objects that loops, `getattr` or `vars` reach, the attributes are guarded whose names the code mentions, some
-    hundreds at most and in containers of up to 256 elements; what lies beyond, and what C code reads (an `attrgetter`,
-    a file, a clock), only audits see.  Results are tensors, and lists, tuples, dicts and sets of them; what else the
-    function returns (numbers, objects that were there before) stays what it was.
-
-    Each instance has its own programs of a compiled method, unless its class has slots.
-
-    What the function reads of a NumPy argument by NumPy (`a.max()`, `float(a[0])`) is a constant that no guard sees,
-    only audits: make it a tensor first.
+    Reading a value (``item``, ``float``, ``numpy``) gives it and ends the recording.  What the call itself changes
+    outside is no program: `cb.State` is for that.  Learning rates, step counts, random streams, Parameters and States
+    are read anew at each call.  A replay allocates nothing but its results and runs without the GIL.
 
     Examples
     --------
@@ -71,44 +75,79 @@ def compile(function=None, *, audit=0, reuse_results=False):
     >>> [square(cb.tensor([n])).item() for n in (1.0, 2.0, 3.0)]
     [1.0, 4.0, 9.0]
     """
+    options = {"audit": audit, "reuse_results": reuse_results, "strict": strict, "max_programs": max_programs}
     if function is None:
-        return functools.partial(compile, audit=audit, reuse_results=reuse_results)
+        return functools.partial(compile, **options)
     if not callable(function):
         raise TypeError(f"compile: a function is needed, not {type(function).__name__}")
     if not isinstance(audit, int) or audit < 0:
         raise ValueError(f"compile: audit is how many calls there are from one audit to the next, not {audit!r}")
-    compiled = Compiled(function, _slow, unpacking(function), _method, audit, reuse_results)
+    if not isinstance(max_programs, int) or max_programs < 1:
+        raise ValueError(f"compile: max_programs is how many there are at most, not {max_programs!r}")
+    return _made(function, options)
+
+
+def _made(function, options, owner=None):
+    """A Compiled; owner: a weak reference to self, of a method."""
+    name = getattr(function, "__qualname__", type(function).__name__)
+    compiled = Compiled(function, _slow, run_eagerly, _sees_order(function), options, History(name), owner)
     functools.update_wrapper(compiled, function, updated=())
     return compiled
 
 
-def _method(compiled, instance):
-    """Such a compiled method of an instance, with programs of its own."""
-    return compile(types.MethodType(compiled.function, instance), audit=compiled.audit_every,
-                   reuse_results=compiled.reuse_results)
+engine.set_compile(_made)
+
+
+def _sees_order(function):
+    """Whether a function sees in which order its keywords come."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
 def _slow(compiled, spec, leaves, args, kwargs, program):
     """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
-    if program is not None:
-        return _audited(compiled, spec, leaves, args, kwargs, program)
-    if _too_many(compiled, spec, leaves):
-        return compiled.function(*args, **kwargs)
-    return _recorded(compiled, spec, leaves, args, kwargs)
+    if not compiled.begin_recording():   # another thread records, or the function itself has called it
+        if program is not None:
+            program.calls -= 1           # the audit is still to come
+        return run_eagerly(compiled, args, kwargs) if program is None else _Eager(run_eagerly(compiled, args, kwargs))
+    try:
+        if program is not None:
+            return _audited(compiled, spec, leaves, args, kwargs, program)
+        return _recorded(compiled, spec, leaves, args, kwargs)
+    finally:
+        compiled.end_recording()
+
+
+class _Eager:
+    """A call in the place of an audit that can't be made now."""
+
+    def __init__(self, result):
+        self.result = result
 
 
 def _audited(compiled, spec, leaves, args, kwargs, program):
     def record():
-        return Recorded(compiled.function, spec, leaves, args, kwargs, True)
+        return Recorded(compiled.function, spec, leaves, args, kwargs, plain=True)
 
-    try:
-        run, sure = audited(_name(compiled), program, leaves, record)
-    except AuditError:
-        if program in compiled.programs:
-            compiled.programs.remove(program)
-        raise
+    run, wrong, sure = audited(program, leaves, record)
+    if run is None:
+        return None
     if not sure:
         _unsure(compiled, program)
+        return run
+    changed = program.key.changed()
+    if (wrong or changed) and program in compiled.programs:
+        compiled.programs.remove(program)
+    if wrong and program.calls > 2:
+        stale = program.calls - program.calls // 2 - 1
+        raise AuditError(f"compile: {compiled.history.name}: {wrong}; {DEPENDS}.  Up to {stale} replays since the last "
+                         "audit may have been stale; this call ran eagerly, and what it did stands", run.result)
+    if wrong:
+        compiled.history.give_up(f"{wrong}; {DEPENDS}")
+    elif changed:
+        compiled.history.changes(changed, changed_text(changed))
     return run
 
 
@@ -118,40 +157,73 @@ def _unsure(compiled, program):
     if program.unsure < MOST_UNSURE:
         program.calls -= 1
     elif program.unsure == MOST_UNSURE:
-        warnings.warn(f"compile: other threads wrote States of {_name(compiled)} during {MOST_UNSURE} audits, so that "
-                      "none of them told anything; from now on it runs without", RuntimeWarning, stacklevel=4)
-
-
-def _too_many(compiled, spec, leaves):
-    """Whether there are so many programs that this call runs eagerly; says so once."""
-    if _alike(compiled, spec, leaves) >= MOST_PATHS or len(compiled.programs) >= MOST_PROGRAMS:
-        if compiled.state is None:
-            compiled.state = "eager"
-            warnings.warn(f"compile: {_name(compiled)} has {len(compiled.programs)} programs and this call would need "
-                          "another; from now on such calls run eagerly", RuntimeWarning, stacklevel=3)
-        return True
-    return False
+        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them "
+                                   "told anything; from now on it runs without")
 
 
 def _recorded(compiled, spec, leaves, args, kwargs):
+    history, strict, function = compiled.history, compiled.options["strict"], compiled.function
+    why = _why(compiled, spec, leaves)
     facts = [leaf_fact(x) for x in leaves]
-    run = Recorded(compiled.function, spec, leaves, args, kwargs)
-    program = build_program(run.recorder, run.tensors, run.effects, run.paths, run.derivative())
-    program.single = len(run.tensors) == 1 and run.tensors[0] is run.result
-    program.result = None if run.result is None else run.make
-    program.reuse = compiled.reuse_results
-    program.key = Key(spec, facts, run.guards, run.facts(), run.grads, coinciding(leaves), run.aliases)
-    program.calls = 1
+    borrowed = [x for x in leaves if not isinstance(x, engine.Tensor)] + [getattr(function, "__self__", None)]
+    surroundings = Surroundings(function, leaves, borrowed)
+    obstacle = surroundings.environment.obstacle
+    if obstacle is not None:
+        if strict:
+            raise TapeError(f"compile: {history.name}: {obstacle}")
+        history.recorded(None, obstacle)
+        history.warn_once(obstacle)
+        return run_eagerly(compiled, args, kwargs)
+    run = _run(function, spec, leaves, args, kwargs, surroundings, strict)
+    program = None
+    if run.unusable is None:
+        try:
+            program = _program(compiled, spec, facts, leaves, run)
+        except TapeError as error:
+            run.unusable = str(error)
+    if run.unusable is not None:
+        if strict:
+            raise TapeError(f"compile: {history.name}: {run.unusable}")
+        history.recorded(None, run.unusable)
+        if run.changed:
+            history.changes(run.changed, run.unusable)
+        else:
+            history.warn_once(f"{run.unusable}.  This call went on eagerly")
+        return run.result
     compiled.programs.insert(0, program)
+    del compiled.programs[compiled.options["max_programs"]:]
+    history.recorded(program, why)
     return run.result
 
 
-def _alike(compiled, spec, leaves):
-    """How many programs there are for arrays like these."""
-    arrays = [fact for fact in map(leaf_fact, leaves) if fact[0] in ("array", "tensor")]
-    return sum(p.key.spec == spec and [f for f in p.key.leaves if f[0] in ("array", "tensor")] == arrays
-               for p in compiled.programs)
+def _run(function, spec, leaves, args, kwargs, surroundings, strict):
+    """A recorded call; strict: one that can't be used leaves States and gradients as they were."""
+    recorder = engine.Recorder()
+    if strict:
+        recorder.before = {}
+    run = None
+    try:
+        run = Recorded(function, spec, leaves, args, kwargs, surroundings, recorder=recorder, strict=strict)
+    finally:
+        if strict and (run is None or run.unusable is not None):
+            recorder.put_back()
+    return run
 
 
-def _name(compiled):
-    return getattr(compiled.function, "__qualname__", repr(compiled.function))
+def _program(compiled, spec, facts, leaves, run):
+    places, paths = run.places()
+    program = build_program(run.recorder, run.tensors, run.effects, paths, run.derivative())
+    program.single = len(run.tensors) == 1 and run.tensors[0] is run.result
+    program.result = None if run.result is None else run.make
+    program.reuse = compiled.reuse_results
+    program.key = Key(spec, facts, places, run.facts, run.grads, coinciding(leaves), run.aliases())
+    program.calls = 1
+    return program
+
+
+def _why(compiled, spec, leaves):
+    """What the call needs a program of its own for, as text."""
+    if not compiled.programs:
+        return ""
+    names = leaf_names(compiled.function, spec, len(leaves))
+    return compiled.programs[0].key.differs(spec, leaves, names) or "another branch on a tensor's value"

@@ -4,7 +4,7 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import leaf_fact
-from cybackprop.transforms.arguments import unpack
+from cybackprop.transforms.arguments import STATIC, unpack
 
 
 def explain(program):
@@ -25,9 +25,13 @@ def explain(program):
         print("constants, the same in every call:")
         for text in constants:
             print("   ", text)
-    if program.key is not None and program.key.guards:
-        print("only while these are as they were:", ", ".join(
-            f"{g.label} = {_short(g.expected)}" if g.how == "equal" else g.label for g in program.key.guards))
+    if program.key is not None and program.key.places.places:
+        print("only while these are as they were:", ", ".join(dict.fromkeys(map(_place, program.key.places.places))))
+
+
+def _place(place):
+    """A place outside, with what must be there if that is a number or a string."""
+    return f"{place.label} = {_short(place.expected)}" if isinstance(place.expected, STATIC) else place.label
 
 
 def profile(programs, args, repeat):
@@ -116,7 +120,9 @@ def _constants(program):
 
 def _numbers(program):
     """Numbers that are neither literals nor guarded, nor, as sweeps have them everywhere, 0 or 1."""
-    known = {0, 1, *(program.key.facts.numbers if program.key is not None else ())}
+    known = {0, 1}
+    for place in program.key.places.places if program.key is not None else ():
+        known.update(x for x in (place.expected,) if isinstance(x, (int, float)))
     known = {float(np.dtype(kind).type(x)) for x in known if abs(x) < 1e38 for kind in ("f4", "f8")}
     found = [(t.numpy().item(), op, line) for t, op, line in program.constants if t.shape == ()]
     return dict.fromkeys(f"{x:.9g} in {op} at {line}" for x, op, line in found if x not in known)

@@ -11,7 +11,8 @@ from cybackprop.io.packing import pack_programs
 from cybackprop.io.programs import CONSTANT
 from cybackprop.transforms.affine import Recording, describe
 from cybackprop.transforms.arguments import pack, unpack
-from cybackprop.transforms.naming import StateNames, argument_names, input_name, result_names
+from cybackprop.transforms.names import argument_names
+from cybackprop.transforms.naming import StateNames, input_name, result_names
 from cybackprop.transforms.recorded import Recorded
 
 
@@ -97,25 +98,28 @@ class Job:
             recorder = Recorder()
             recorder.before, recorder.saves = {}, True
             with contextlib.ExitStack() as undo:
-                undo.callback(_put_back, recorder)
+                undo.callback(recorder.put_back)
                 run = self._run(size, leaves, args, kwargs, recorder)
                 if turn == 0:            # the example: optimizers arrange themselves once, and look at numbers for it
                     continue
                 self.runs.append((size, run, result_names(run.result), self._gradients(run, keep)))
             if turn == 1:
                 objects = [(p, x) for p, x in zip(self.paths, leaves, strict=True) if not isinstance(x, np.ndarray)]
-                names.learn(run, self.function, objects)
+                names.learn(self.function, leaves, objects)
             self.states.update((engine.identity(v[4]), v[4]) for v in engine.recorded_values(recorder)
                                if v[4] is not None and hasattr(v[4], "assign"))
 
     def _run(self, size, leaves, args, kwargs, recorder):
         try:
-            return Recorded(self.function, self.spec, leaves, args, kwargs, recorder=recorder)
+            run = Recorded(self.function, self.spec, leaves, args, kwargs, recorder=recorder, strict=True)
         except Exception as error:
             if size is None:             # it fails on the example itself
                 raise
             raise TapeError(f"save: {self.name} fails at batch size {size} ({error}), but not on the example; batch= "
                             "names the arguments that follow the batch, batch=() saves it for one size") from error
+        if run.unusable is not None:
+            raise TapeError(f"save: {self.name}: {run.unusable}")
+        return run
 
     def _gradients(self, run, keep):
         """{id: (tensor, gradient after the run)}; those that are read before they are written go into keep."""
@@ -149,11 +153,3 @@ def _rows(x, n):
     if isinstance(x, Tensor):
         return tensor(x.numpy()[rows], requires_grad=x.requires_grad)
     return x[rows]
-
-
-def _put_back(recorder):
-    """What the run changed is as it was."""
-    for state, values, _ in recorder.before.values():
-        state.assign(values)
-    for t, before, _ in recorder.grads.values():
-        t.grad = before

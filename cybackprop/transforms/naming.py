@@ -1,7 +1,5 @@
 """Names of what a saved program reads and keeps: paths such as ``batch/x``, ``model/layers/0/weight``, ``opt/lr``."""
 
-import inspect
-import sys
 import types
 
 import numpy as np
@@ -10,42 +8,12 @@ from cybackprop._core import engine
 from cybackprop._core.engine import Tensor
 from cybackprop.io.programs import CONSTANT, INPUT, PROGRAM
 from cybackprop.ops.random import default_rng
-from cybackprop.transforms.arguments import pack
-from cybackprop.transforms.reaching import NUMBERS
-from cybackprop.transforms.recorded import is_module
-from cybackprop.transforms.watching import closures, functions_of, places
+from cybackprop.transforms.arguments import STATIC
+from cybackprop.transforms.environment import Environment
+from cybackprop.transforms.names import is_module, join
 
 DEPTH = 12                               # of objects inside objects
-PLAIN = (*NUMBERS, np.ndarray, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
-
-
-def join(*parts):
-    """A path of parts that may be empty."""
-    return "/".join(p for p in parts if p)
-
-
-def argument_names(function, spec, count):
-    """The path of each leaf of the arguments: parameter names, then keys and places inside."""
-    args, kwargs = pack(spec, range(count))
-    signature = inspect.signature(function.forward if is_module(function) else function)
-    names = [""] * count
-
-    def walk(path, node):
-        if isinstance(node, dict):
-            parts = node.items()
-        elif isinstance(node, (list, tuple)):
-            parts = enumerate(node)
-        else:
-            names[node] = path
-            return
-        for key, part in parts:
-            walk(join(path, str(key)), part)
-
-    bound = signature.bind(*args, **kwargs)
-    for name, node in bound.arguments.items():
-        spread = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
-        walk("" if spread else name, node)
-    return names
+PLAIN = (*STATIC, np.ndarray, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
 
 
 def result_names(tree, path="result"):
@@ -77,10 +45,10 @@ class StateNames:
         self._labels = {}                # of the objects that walks begin at: label -> id
         self._alive = []                 # those objects, so that their ids stay theirs
 
-    def learn(self, run, function, arguments):
-        """Walk what a recorded run has met: the function itself, its arguments, closures, globals."""
+    def learn(self, function, leaves, arguments):
+        """Walk what a function can name: itself, its arguments, closures, globals."""
         later = []
-        for label, thing in [*_roots(run, function, arguments), ("rng", default_rng())]:
+        for label, thing in [*_roots(function, leaves, arguments), ("rng", default_rng())]:
             self._walk(self._label(label, thing), thing, later, set(), DEPTH)
         for path, thing in later:
             for part, state in thing.program_states(self.of):
@@ -133,29 +101,16 @@ class StateNames:
             self._walk(join(path, str(key)), part, later, seen, depth - 1)
 
 
-def _roots(run, function, arguments):
-    """(label, object): what the functions that ran know by a plain name, this one first."""
+def _roots(function, leaves, arguments):
+    """(label, object): what the functions that are reached know by a plain name, this one first."""
     if is_module(function):
         yield "model", function
     elif isinstance(function, types.MethodType):
         yield "", function.__self__
     yield from arguments
-    own = inspect.unwrap(getattr(function, "__func__", function))
-    if isinstance(own, types.FunctionType):
-        cells = dict(zip(own.__code__.co_freevars, own.__closure__ or (), strict=True))
-        yield from _known_to(own.__code__, own.__globals__, {}, cells)
-    cells_of = closures(run.watcher.frames, functions_of(run.watcher.frames, function))
-    for code, names, given, free, _ in run.watcher.frames:
-        module = names.get("__name__", "")
-        if module.partition(".")[0] in sys.stdlib_module_names or module.startswith("namedtuple_"):
-            continue                     # what is called self there is somebody else's
-        for cells in cells_of[id(code), *free]:
-            yield from _known_to(code, names, given, cells)
-    for thing in run.watcher.objects.values():
-        yield type(thing).__name__.lower(), thing
-
-
-def _known_to(code, names, given, cells):
-    for _, _, value, label, *_ in places(code, names, given, cells, is_module):
+    environment = Environment(function, leaves)
+    for label, thing in environment.roots:
         if label.isidentifier():
-            yield type(value).__name__.lower() if label == "self" else label, value
+            yield type(thing).__name__.lower() if label == "self" else label, thing
+    for thing in (*environment.modules, *environment.counted):
+        yield type(thing).__name__.lower(), thing

@@ -1,53 +1,118 @@
 """One recorded call: the function ran eagerly, and all it did is written down."""
 
+import functools
 import gc
 import operator
 
 from cybackprop._core import engine
-from cybackprop._core.engine import Derivative, Recorder, Tensor
+from cybackprop._core.engine import Derivative, Places, Recorder, Tensor
 from cybackprop.errors import TapeError
-from cybackprop.transforms.arguments import CONSTANT, others, pack, results
-from cybackprop.transforms.findings import Findings
+from cybackprop.transforms.arguments import CONSTANT, call, changed, given, others, pack, results, strong
+from cybackprop.transforms.environment import Environment
+from cybackprop.transforms.facts import Facts
+from cybackprop.transforms.names import leaf_names
 from cybackprop.transforms.rerun import rules
-from cybackprop.transforms.watching import Watcher
 
 MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
 
 
+class Surroundings:
+    """What a function can name outside, before a run, and what the run has changed there.
+
+    Attributes
+    ----------
+    environment : Environment
+    places : Places
+    facts : Facts
+    """
+
+    def __init__(self, function, leaves, borrowed=()):
+        self.environment = Environment(function, leaves, borrowed)
+        self.places = Places(self.environment.places)
+        self.facts = Facts(self.environment.modules, self.environment.counted, self.environment.tensors)
+        self._version = engine.structure_version()
+
+    def changed(self):
+        """Labels of what is no longer what it was."""
+        found = [place.label for place in self.places.changed()]
+        if not found and self._version != engine.structure_version() and not self.facts():
+            found = [self.facts.changed()]
+        return found
+
+    def known(self):
+        """Tensors that a run may use: those that lie in places, and those of the arguments."""
+        return [t for _, t in self.environment.arrays if isinstance(t, Tensor)] + self.environment.tensors
+
+
 class Recorded:
-    """Runs a function while recording it; plain: loops run their bodies as they were recorded, without a plan.
+    """Runs a function while recording it.
+
+    Parameters
+    ----------
+    surroundings : Surroundings or None
+        None: an audit, which has what its program has.
+    plain : bool
+        Loops run their bodies as they were recorded, without a plan.
+    strict : bool
+        What makes a recording unusable is an error, and what the run has written is put back.
 
     Attributes
     ----------
     result : object
-        What it returned.
+        What the function returned.
+    unusable : str or None
+        Why there is no program of it.
+    changed : list of str
+        What the run changed outside.
     tensors, make
-        The tensors in that, and what makes the same nest of others.
+        The tensors in the result, and what makes the same nest of others.
     effects : list of (Tensor, Tensor or None)
         Whose gradient the run changed, and what it is now.
     """
 
-    def __init__(self, function, spec, leaves, args, kwargs, plain=False, recorder=None):
-        self.function, self.spec, self.leaves = function, spec, leaves
-        self.recorder, self._watcher, self._mark = recorder or Recorder(), Watcher(is_module), engine.last_number()
-        self.recorder.plain = plain
+    def __init__(self, function, spec, leaves, args, kwargs, surroundings=None, plain=False, recorder=None,
+                 strict=False):
+        self.function, self.spec, self.leaves, self._surroundings = function, spec, leaves, surroundings
+        self.recorder, self._mark = recorder or Recorder(), engine.last_number()
+        self.recorder.plain, self.recorder.strict, self.changed, self.unusable = plain, strict, [], None
+        self.recorder.names = functools.partial(leaf_names, function, spec, len(leaves))
+        self.new = given(leaves)
+        self._tensors = [] if surroundings is None else surroundings.environment.tensors
         try:
-            self.recorder.start(leaves)
-            with self._watcher:
-                self.result = function(*args, **kwargs)
-            self.tensors, self.make = results(self.result, leaves, self._mark)
+            self.recorder.start(self.new, leaves, None if surroundings is None else surroundings.known())
+            self.result, made = call(function, args, kwargs, leaves, self.new)
+            self.tensors, self.make = results(self.result, leaves, self.new, self._mark)
             owned = [engine.own_value(t) for t in self.tensors]
             if any(map(operator.is_not, owned, self.tensors)):       # views of States: later runs would change them
                 self.tensors, self.result = owned, self.make(owned, leaves)
         finally:
             self.recorder.stop()
+        strong(self.result)
+        self.recorder.read_as_cast()
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
+        try:
+            self._judge(made)
+        except TapeError as error:
+            self.unusable = str(error)
+
+    def _judge(self, made):
+        """Raise TapeError where no program can do what the run did."""
+        if self.recorder.ended is not None:
+            raise TapeError(self.recorder.ended)
+        if self._surroundings is not None:
+            self.changed = self._surroundings.changed()
+            if self.changed:
+                raise TapeError(changed_text(self.changed))
+        if changed(made):
+            raise TapeError("the call changes a container among its arguments, and the caller's does not change with it; "
+                            "return what is new instead")
+        arguments = {id(x) for x in self.new}
+        if any(id(t) in arguments and not hasattr(t, "assign") for t, _ in self.effects):
+            raise TapeError("the call writes .grad of an argument; use cb.grad, or a Parameter")
         self._refuse_survivors()
-        self._findings = Findings(self._watcher, is_module, leaves, function, self.recorder.constant_of)
-        self._refuse_others()
-        # constant values that are arrays outside, and how to find those again
-        self.paths = {v: guard for guard, thing in self._findings.arrays for v in self.recorder.constant_of(thing)}
+        if self._surroundings is not None:
+            self._refuse_others()
 
     def _refuse_survivors(self):
         wanted = [*self.tensors, *(g for _, g in self.effects if g is not None)]
@@ -57,47 +122,50 @@ class Recorded:
             gc.collect()
             left = self.recorder.survivors(wanted, history)
         if left:
-            raise TapeError("compile: a tensor made while recording is kept outside: " + "; ".join(left)
-                            + "; later runs would not change it.  Return it (lists, tuples and dicts may hold it), or "
-                            "assign it to a cybackprop.State")
+            raise TapeError("a tensor that the call made is kept outside: " + "; ".join(left) + "; later calls would not "
+                            "change it.  Return it (lists, tuples and dicts may hold it), or assign it to a cb.State")
 
     def _refuse_others(self):
         """What a run makes that is no tensor can't be made anew: one generator, say, would serve all calls."""
-        unknown = [x for x in others(self.make) if not isinstance(x, CONSTANT)]
-        if not unknown:
-            return
-        outside = {*self._findings.known, *self._watcher.objects, *map(id, self.leaves)}
-        outside.update(id(m) for top in self._findings.modules for _, m in top.named_modules())
-        for x in unknown:
-            if id(x) not in outside:
-                raise TapeError(f"compile: the function returned an object of type {type(x).__name__}, which later "
-                                "calls could not make anew; return tensors, numbers, and lists, tuples and dicts of "
-                                "them, or objects that were there before")
+        known = {*map(id, self.leaves), id(self.function), id(getattr(self.function, "__self__", None))}
+        known.update(id(m) for top in self._surroundings.environment.modules for _, m in top.named_modules())
+        for x in others(self.make):
+            if not isinstance(x, CONSTANT) and id(x) not in known and not self._surroundings.environment.knows(x):
+                raise TapeError(f"the function returned an object of type {type(x).__name__}, which later calls could not "
+                                "make anew; return tensors, numbers, and lists, tuples and dicts of them, or objects that "
+                                "were there before")
 
-    @property
-    def watcher(self):
-        """The Watcher that saw the run."""
-        return self._watcher
+    # ---- for the program
 
-    @property
-    def guards(self):
-        """What must be as it was."""
-        return self._findings.guards + list({id(g): g for g in self.paths.values()}.values())
+    def places(self):
+        """(Places of the program, {constant value: the Place that finds its array again})."""
+        paths, inputs = {}, set()
+        before = self._surroundings.environment
+        for place, thing in before.arrays:
+            values = self.recorder.constant_of(thing)
+            if values and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
+                inputs.add(id(thing))
+                paths |= dict.fromkeys(values, place)
+        for place in before.places:
+            if place.expected is None and engine.is_bytes(place) and id(place.holder) not in inputs:
+                raise TapeError(f"`{place.label}` is an array of {place.holder.nbytes} bytes, too large to be compared at "
+                                "each call; hand it over as an argument, or to an operation as it is")
+        return Places(before.places, inputs), paths
 
-    @property
     def aliases(self):
-        """[(Guard, number of a leaf)]: places outside that hold the very array that is an argument."""
-        return [(guard, k % len(self.leaves)) for guard, k in self._findings.aliases]
+        """[(Place, number of a leaf)]: places outside that hold the very tensor that is an argument."""
+        leaves = {id(x): k for k, x in enumerate(self.leaves) if isinstance(x, Tensor)}
+        return [(place, leaves[id(t)]) for place, t in self._surroundings.environment.arrays if id(t) in leaves]
 
     @property
     def grads(self):
         """[(tensor, whether its gradient was None)] where that was read before it was written."""
         return [(t, before is None) for t, before, read in self.recorder.grads.values() if read]
 
+    @property
     def facts(self):
         """What says later whether modules and optimizers are as they are now."""
-        found = self._findings
-        return Facts(found.modules, self._watcher.objects.values(), found.tensors, found.numbers)
+        return self._surroundings.facts
 
     def derivative(self):
         """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
@@ -110,8 +178,8 @@ class Recorded:
             for i in r.inputs:
                 if i is not None and (i.number <= self._mark or hasattr(engine.owner_of(i), "assign")):
                     edge[i] = None
-        known = {t.record: t for t in self._findings.tensors}
-        known |= {x.record: k for k, x in enumerate(self.leaves) if isinstance(x, Tensor)}
+        known = {t.record: t for t in self._tensors if t.record is not None}
+        known |= {x.record: k for k, x in enumerate(self.new) if isinstance(x, Tensor) and x.record is not None}
         sources = {r: known[r] if r in known else engine.owner_of(r) for r in edge}
         if not sources:
             return None                  # all leaves were made inside
@@ -134,67 +202,16 @@ class Recorded:
         function, spec = self.function, self.spec
 
         def again(values):
-            args, kwargs = pack(spec, values)
+            new = given(values)
+            args, kwargs = pack(spec, new)
             mark = engine.last_number()
-            return results(function(*args, **kwargs), values, mark)[0]
+            return results(function(*args, **kwargs), values, new, mark)[0]
 
         return Derivative(outputs, sources, sweeps, cotangents, rules(again, outputs), self.recorder.written_states(),
                           errors)
 
 
-# ---- modules
-
-def is_module(thing):
-    """Whether a thing is a Module; its changes are counted."""
-    return callable(getattr(type(thing), "named_modules", None))
-
-
-class Facts:
-    """Whether modules and optimizers are as they were when this was made; asked only when the structure has changed.
-
-    numbers: those that have a source, for `explain`.
-    """
-
-    def __init__(self, modules, others, tensors, numbers=()):
-        self._tensors, self.numbers = tensors, numbers
-        self._modules = list({id(m): m for top in modules for _, m in top.named_modules()}.values())
-        self._others = [thing for thing in others if hasattr(thing, "program_facts")]
-        self._before = self._now()
-
-    def _now(self):
-        out = [tensor.requires_grad for tensor in self._tensors]
-        for thing in self._others:
-            _add_facts(out, thing.program_facts())
-        for module in self._modules:
-            facts = {"training": module.training, **vars(module)}        # it may be the class's
-            facts.pop(engine.METHODS, None)     # they change nothing
-            out += facts
-            _add_facts(out, facts.values())
-        return out
-
-    def twin(self, twins):
-        """The same about the twins of what this is about."""
-        other = Facts.__new__(Facts)
-        other.numbers = self.numbers
-        other._tensors, other._modules = list(map(twins, self._tensors)), list(map(twins, self._modules))
-        other._others, other._before = list(map(twins, self._others)), list(map(twins, self._before))
-        return other
-
-    def __call__(self):
-        now = self._now()
-        return len(now) == len(self._before) and all(map(engine.agree, now, self._before))
-
-
-def _add_facts(out, values):
-    """Append what of some attributes a program depends on."""
-    for value in values:
-        if isinstance(value, Tensor):
-            out += (value, value.requires_grad)
-        elif isinstance(value, (list, tuple, dict)):
-            out.append(len(value))
-            if isinstance(value, dict):
-                out += value
-                value = value.values()
-            _add_facts(out, value)
-        else:
-            out.append(value)
+def changed_text(labels):
+    """What to do about what a call changes."""
+    return (f"{', '.join(f'`{label}`' for label in labels[:4])} {'was' if len(labels) == 1 else 'were'} changed by the "
+            "call; make it a cb.State, or return it")
