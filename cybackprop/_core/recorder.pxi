@@ -33,6 +33,11 @@ cdef int note(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, int
     return (<Recorder>cbp_recorder).emit(op, inputs, n_in, outputs, n_out)
 
 
+def is_recording():
+    """Whether what runs now becomes a program, or the body of a loop."""
+    return recording()
+
+
 cdef int refuse_value(str what) except -1:
     """Python may not see values while they are recorded: it would take this run's for every run's."""
     if recording():
