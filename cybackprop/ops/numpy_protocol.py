@@ -13,6 +13,7 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import Tensor, as_operands
+from cybackprop.ops import numpy_movement  # noqa: F401  # adds to numpy_functions
 from cybackprop.ops.movement import reshape
 from cybackprop.ops.numpy_functions import numpy_functions, stand_in
 from cybackprop.ops.registry import public_functions
@@ -41,11 +42,15 @@ def _operator(name):
     return lambda a, b: forward(a, b) if isinstance(a, Tensor) else reflected(b, a)
 
 
+def _is_numpys(ufunc):
+    """Whether it is NumPy's; another library's may mean something else by the same name."""
+    return getattr(np, ufunc.__name__, None) is ufunc
+
+
 def _operation(ufunc):
-    """Our function for a ufunc of NumPy, or None; other people's ufuncs may mean something else by their names."""
-    name = ufunc.__name__
-    if ufunc not in operations and getattr(np, name, None) is ufunc:
-        ours = NAMES.get(name, name)
+    """Our function for a ufunc, or None."""
+    if ufunc not in operations and _is_numpys(ufunc):
+        ours = NAMES.get(ufunc.__name__, ufunc.__name__)
         found = _operator(ours) if ours.startswith("__") else public_functions.get(ours)
         if found is None:                # it may come later
             return None
@@ -66,7 +71,7 @@ def array_ufunc(self, ufunc: Any, method: Any, *inputs, **kwargs) -> Any:
     if ours is not None and method == "outer":
         a, b = as_operands(name, *inputs)
         return _called(name, ours, (reshape(a, a.shape + (1,) * b.ndim), b), kwargs, ())
-    if method in FOLDS and getattr(np, ufunc.__name__, None) is ufunc:
+    if method in FOLDS and _is_numpys(ufunc):
         fold = numpy_functions.get(FOLDS[method].get(ufunc.__name__, ""))
         if fold is not None:
             return _called(name, fold, inputs, {"axis": 0, **kwargs})
@@ -110,6 +115,7 @@ def _is_default(key, value):
 
 # these ask for shape and dtype only
 FACTS = frozenset(("shape", "ndim", "size", "result_type", "can_cast", "common_type", "iscomplexobj", "isrealobj"))
+# these write into their first argument
 WRITERS = frozenset(("copyto", "put", "place", "putmask", "put_along_axis", "fill_diagonal"))
 
 
@@ -122,17 +128,16 @@ def array_function(self, function, types, args, kwargs) -> Any:
     name = f"{where}.{function.__name__}"
     if short in FACTS:
         return function(*_replaced(args, stand_in), **_replaced(kwargs, stand_in))
-    if short in WRITERS:
-        raise TypeError(f"{name}: it writes in place; the values of tensors never change, and an array would not "
-                        "bring them to a gradient or a compiled function: use cb.where, State.assign, or t.numpy() "
-                        "outside of compiled functions")
+    if short in WRITERS and isinstance((*args, *kwargs.values())[0], Tensor):
+        raise TypeError(f"{name}: it writes in place, and the values of tensors never change; make a new tensor with "
+                        "cb.where, write a State with assign")
     if short in numpy_functions:
         result = _called(name, numpy_functions[short], args, kwargs)
         if result is not NotImplemented:
             return result
     elif short in public_functions:
         raise TypeError(f"{name}: use cb.{short}, whose parameters are not NumPy's")
-    return _from_values(name, function, args, kwargs)
+    return _from_values(name, function, args, kwargs, writes=short in WRITERS)
 
 
 def _replaced(x, replace):
@@ -145,8 +150,8 @@ def _replaced(x, replace):
     return {key: _replaced(part, replace) for key, part in x.items()} if isinstance(x, dict) else x
 
 
-def _from_values(name, call, args, kwargs):
-    """NumPy's own result on the values."""
+def _from_values(name, call, args, kwargs, writes=False):
+    """NumPy's own result on the values, also one that it writes into an array."""
     if engine.is_recording():
         raise TypeError(f"{name}: there is no such op, and NumPy may not see values while a program is recorded, for "
                         f"later runs would use the same ones; {_instead(name)}, or return the tensor and call {name} "
@@ -161,8 +166,9 @@ def _from_values(name, call, args, kwargs):
     if not found:
         raise TypeError(f"{name}: it gets tensors one by one or in lists, tuples and dicts, and not as like=; "
                         "cb.tensor, cb.zeros and their like make tensors")
-    result = call(*args, **kwargs)
-    if engine.is_grad_enabled() and any(t.requires_grad for t in found) and _takes_gradients(result):
+    linked = engine.is_grad_enabled() and any(t.requires_grad for t in found)
+    result = None if linked and writes else call(*args, **kwargs)
+    if linked and (writes or _takes_gradients(result)):
         raise TypeError(f"{name}: there is no such op, and NumPy's result would have no gradient; {_instead(name)}, or "
                         f"take the values on purpose: t.detach()")
     return result

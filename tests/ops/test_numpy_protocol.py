@@ -51,7 +51,8 @@ OTHERS = (
     "np.concatenate([x, y])", "np.concatenate((x, y), axis=1)", "np.concatenate([x, v], None)",
     "np.concatenate([a, x])", "np.concatenate([x, y], dtype=np.float32)", "np.concatenate(x)", "np.stack([x, y], -1)",
     "np.stack((v, d), axis=1)",
-    "np.vstack([x, v])", "np.hstack([x, y])", "np.hstack([v, d])", "np.where(b, x, y)", "np.where(x > 0, x, 0)",
+    "np.vstack([x, v])", "np.hstack([x, y])", "np.hstack([v, d])", "np.atleast_1d(s)", "np.atleast_2d(v)",
+    "np.atleast_2d(k, s)[1]", "np.where(b, x, y)", "np.where(x > 0, x, 0)",
     "np.where(x, x, 1.0)", "np.where(b, a, x)", "np.take(x, i)", "np.take(x, [2, 0], axis=1)", "np.take(x, 1, 0)",
     "np.take_along_axis(x, j, axis=1)", "np.take_along_axis(x, i, None)", "x.take(i, 1)", "x.take([[1]])",
     # arithmetic
@@ -248,14 +249,16 @@ ERRORS = (
     ("np.sum(x, out=a)", "sum: out="), ("x.sum(out=a)", "sum: out="), ("np.clip(x, 0, 1, a)", "clip: out="),
     ("np.dot(x, m, out=a)", "dot: out="), ("np.take(x, i, 0, a)", "take: out="), ("np.stack([x, x], 0, a)", "stack: o"),
     ("np.concatenate([a, a], out=x)", "concatenate: out="), ("np.add.reduce(x, out=a)", r"np\.add\.reduce: out="),
-    ("np.add.at(a, [0], x)", r"np\.add\.at: it writes in place"), ("np.copyto(a, x)", "np.copyto: it writes in place"),
-    ("np.put(x, [0], 1)", r"np\.put: .*State\.assign"), ("np.fill_diagonal(x, 1)", "never change"),
+    ("np.add.at(a, [0], x)", r"np\.add\.at: it writes in place"), ("np.copyto(x, a)", "np.copyto: it writes in place"),
+    ("np.copyto(dst=x, src=a)", "State with assign"), ("np.put(x, [0], 1)", r"np\.put: .*cb\.where"),
+    ("np.fill_diagonal(x, 1)", "never change"),
     ("np.add(x, y, where=b)", r"np\.add: where= .*cb\.where"), ("np.add(x, y, dtype='f4')", "dtype= .*astype"),
     ("np.exp(x, where=ARRAYS['b'])", r"np\.exp: where="), ("np.sum(x, where=b)", r"np\.sum: where="),
     ("np.sum(x, initial=1)", r"np\.sum: initial="), ("np.max(x, initial=1)", r"np\.max: initial="),
     ("np.maximum.reduce(x, dtype='f4')", r"np\.maximum\.reduce: dtype="), ("np.matmul(x, m, axes=[0])", "axes="),
     ("x.sum(1, True)", "dtype=True.*by name"), ("x.max(1, True)", "keepdims is passed by name"),
-    ("x.var(1, 1)", "dtype=1.*ddof"), ("np.eye(3, like=x)", r"np\.eye: .*like=.*cb\.tensor"), ("np.zeros(3, like=x)", "np.zeros: use cb.zeros"),
+    ("x.var(1, 1)", "dtype=1.*ddof"),
+    ("np.eye(3, like=x)", r"np\.eye: .*like=.*cb\.tensor"), ("np.zeros(3, like=x)", "np.zeros: use cb.zeros"),
     ("np.take(x, i, mode='clip')", "take: mode='clip'"),
 )
 
@@ -267,6 +270,44 @@ def test_errors(expression, says):
         said(expression, names)
     assert all(np.array_equal(ARRAY[n], before[n]) for n in before)
     assert all(np.array_equal(names[n].numpy(), ARRAYS[n]) for n in ARRAYS)
+
+
+def test_what_writes_into_an_array_brings_no_gradient_there():
+    a, x = np.zeros((3, 4)), ARRAYS["x"]
+    np.copyto(a, cb.tensor(x))
+    assert np.array_equal(a, x)
+    with pytest.raises(TypeError, match=r"np\.copyto: .*gradient.*detach"):
+        np.copyto(a, cb.tensor(2 * x, requires_grad=True))
+    with pytest.raises(TypeError, match=r"np\.copyto: .*while a program is recorded"):
+        cb.compile(lambda x: np.copyto(a, cb.tensor(x) * 2))(x)
+    assert np.array_equal(a, x)
+
+
+@pytest.mark.parametrize("name", sorted(set(numpy_protocol.FORMULAS) - {"einsum", "nonzero"}))
+def test_what_the_messages_say_to_write(name):
+    x, y = ARRAYS["p"], ARRAYS["v"]
+    formula = numpy_protocol.FORMULAS[name]
+    arrays = (x,) if re.search(r"\bx\b", formula) else (ARRAYS["x"], y) if name == "inner" else (y, y)
+    given = dict(zip("x" if len(arrays) == 1 else "ab", map(cb.tensor, arrays), strict=True))
+    f = {"norm": np.linalg.norm, "expit": lambda x: 1 / (1 + np.exp(-x)), "diff": lambda x: np.diff(x, axis=0),
+         "flip": lambda x: np.flip(x, 0)}.get(name) or getattr(np, name)
+    np.testing.assert_allclose(eval(formula, {"cb": cb, **given}), f(*arrays), rtol=1e-13)
+
+
+def test_in_the_body_of_a_loop():
+    def run(x):
+        return cb.scan(lambda c, x: (np.tanh(c + np.float64(2) * x), np.sum(c)), np.zeros_like(x[0]), x)
+
+    x = ARRAYS["x"]
+    c, sums = np.zeros(4), []
+    for row in x:
+        sums.append(c.sum())
+        c = np.tanh(c + 2 * row)
+    for f in (run, cb.compile(lambda x: run(cb.tensor(x)))):
+        last, all_sums = f(cb.tensor(x))
+        agree(last, c), agree(all_sums, np.array(sums))
+    with pytest.raises(TypeError, match=r"np\.hypot: .*while a program is recorded"):
+        cb.scan(lambda c, x: (np.hypot(c, x), c), cb.zeros(4, "float64"), cb.tensor(x))
 
 
 def test_defaults_may_be_said():
@@ -282,7 +323,7 @@ def test_tensors_in_containers_that_are_not_looked_into():
 
     x = tensors()["x"]
     agree(np.concatenate(Several([x, x])), np.concatenate([ARRAYS["x"]] * 2))
-    assert np.array_equal(np.block(Several([x, x])), np.block([ARRAYS["x"]] * 2))
+    assert np.array_equal(np.column_stack(Several([x, x])), np.column_stack([ARRAYS["x"]] * 2))
 
 
 def test_another_librarys_arrays_are_asked():
