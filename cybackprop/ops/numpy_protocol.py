@@ -137,7 +137,7 @@ def array_function(self, function, types, args, kwargs) -> Any:
             return result
     elif short in public_functions:
         raise TypeError(f"{name}: use cb.{short}, whose parameters are not NumPy's")
-    return _from_values(name, function, args, kwargs, writes=short in WRITERS)
+    return _from_values(name, function, args, kwargs, short in WRITERS or kwargs.get("out") is not None)
 
 
 def _replaced(x, replace):

@@ -278,6 +278,8 @@ def test_what_writes_into_an_array_brings_no_gradient_there():
     assert np.array_equal(a, x)
     with pytest.raises(TypeError, match=r"np\.copyto: .*gradient.*detach"):
         np.copyto(a, cb.tensor(2 * x, requires_grad=True))
+    with pytest.raises(TypeError, match=r"np\.median: .*gradient.*detach"):
+        np.median(cb.tensor(2 * x, requires_grad=True), axis=0, out=a[0])
     with pytest.raises(TypeError, match=r"np\.copyto: .*while a program is recorded"):
         cb.compile(lambda x: np.copyto(a, cb.tensor(x) * 2))(x)
     assert np.array_equal(a, x)
