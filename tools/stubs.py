@@ -38,8 +38,9 @@ MEMBERS = {"shape": "tuple[int, ...]", "dtype": "np.dtype[Any]", "ndim": "int", 
            "input": "Tensor", "output": "Tensor", "check_alive": "None", "__init__": "None", "__enter__": "Self",
            "__exit__": "None", "__repr__": "str", "__hash__": "int", "__len__": "int", "__bool__": "bool",
            "__int__": "int", "__index__": "int", "__float__": "float", "__iter__": "Iterator[Tensor]",
-           "is_grad_enabled": "bool", "structure_version": "int", "get_num_threads": "int", "set_num_threads": "None",
-           "last_number": "int", "bytes_in_use": "int", "active_target": "str", "built_targets": "list[str]",
+           "is_grad_enabled": "bool", "is_recording": "bool", "structure_version": "int", "get_num_threads": "int",
+           "set_num_threads": "None", "last_number": "int", "bytes_in_use": "int", "active_target": "str",
+           "built_targets": "list[str]",
            "runnable_targets": "list[str]", "apply": "Tensor", "as_operands": "tuple[Tensor, ...]", "alias": "Tensor",
            "seed_cotangent": "Tensor", "keeps": "str"}
 GLOBALS = {"unary_rows": "dict[str, UnaryRow]", "binary_rows": "dict[str, BinaryRow]"}
@@ -139,7 +140,7 @@ def written(name, parameters, returns, indent=""):
 def public_parameters(name, function):
     """Parameters with annotations, and what is returned: rows say it themselves."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    if name in unary_rows:
+    if name in unary_rows and function is public_functions[name]:
         scalars = [inspect.Parameter(p, kind, default=shown(value), annotation="float")
                    for p, value in unary_rows[name].facts["params"]]
         return [inspect.Parameter("x", kind, annotation="_TensorLike"), *scalars], "Tensor"
@@ -250,7 +251,7 @@ def cython_parameters(text, known):
 DEFINITION = re.compile(r'^(?P<indent>(?:    )?)def (?P<name>\w+)\((?P<args>.*?)\):(?P<rest>[^\n]*)'
                         r'(?:\n\s*"""(?P<doc>.*?)""")?', re.M | re.S)
 HIDDEN = {"__array__", "__dealloc__", "__getbuffer__", "__releasebuffer__", "__reduce__", "__copy__", "__deepcopy__",
-          "__get__"}
+          "__get__", "__setitem__", "__delitem__"}       # the last two only raise
 
 
 def members(body, owner, class_doc=""):
@@ -323,8 +324,6 @@ def module_stub(name):
             annotation += " | None" if (cls, field) == ("Tensor", "record") else ""
             inner += [f"    {field}: {annotation}"] if access == "public" else [
                 "    @property", f"    def {field}(self) -> {annotation}: ..."]
-        if cls == "Tensor":
-            inner.append("    __array_ufunc__: None")
         inner += members(body, cls, doc[1] if doc else "")
         inner += attached_methods() if cls == "Tensor" else []
         lines += inner or ["    ..."]

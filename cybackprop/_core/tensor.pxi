@@ -25,8 +25,6 @@ cdef class Tensor:
     Made by `cybackprop.tensor` and by operations.  NumPy reads it without a copy (``np.asarray(t)``, read-only).
     """
 
-    __array_ufunc__ = None               # ndarray * tensor is ours to answer
-
     def __cinit__(self):
         global wrapping
         if wrapping:
@@ -140,9 +138,17 @@ cdef class Tensor:
         values = np.asarray(memoryview(self), dtype)
         return values.copy() if copy else values
 
-    def item(self):
-        """The value of a tensor with one element, as a Python number."""
+    def item(self, *place):
+        """The value of a tensor with one element, or of one at a place, as a Python number.
+
+        Parameters
+        ----------
+        *place : int, or one tuple of int
+            One index for each axis; one alone counts through all elements.
+        """
         value_read("item", self.a)
+        if place:
+            return np.asarray(self).item(*place)
         if self.a.size != 1:
             raise ShapeError(f"item: the tensor has shape {self.shape}; only one element makes a number")
         return only_number(self.a)
@@ -297,6 +303,13 @@ cdef class Tensor:
     def __gt__(self, other): return compare(GREATER, self, other)
     def __ge__(self, other): return compare(GREATER_EQUAL, self, other)
     def __getitem__(self, key): return operators["getitem"](self, key)
+
+    def __setitem__(self, key, value):
+        raise TypeError("the values of a tensor never change, x[i] = v neither: make a new tensor with cb.where, "
+                        "concatenate or stack; a State or Parameter takes whole new values with assign")
+
+    def __delitem__(self, key):
+        raise TypeError("elements of a tensor can't be deleted; choose those that stay: x[key]")
 
 
 def number(Tensor t):

@@ -31,6 +31,11 @@ _reshape: StructuredRow = linear(
     lambda record, g: (apply(_reshape, (g,), {"shape": record.input_shape(0)}),))
 
 
+def wanted_shape(shape):
+    """Lengths that were given one by one, or as one sequence."""
+    return tuple(map(operator.index, shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape))
+
+
 @public(method=True)
 def reshape(x, *shape):
     """The same elements in another shape; shares memory.
@@ -53,7 +58,7 @@ def reshape(x, *shape):
     (2, 3)
     """
     x = as_tensor(x)
-    wanted = tuple(map(operator.index, shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape))
+    wanted = wanted_shape(shape)
     known = math.prod(n for n in wanted if n != -1)
     lengths = wanted
     if wanted.count(-1) == 1 and known > 0 and x.size % known == 0:
