@@ -7,7 +7,6 @@ cdef class Frame:
     cdef cbp_frame *f
     cdef list made                       # results and gradients of the run under way
     cdef list spare                      # by output: the tensor that the next run may write into
-    cdef dict grads                      # of a rehearsal: id of a tensor -> its gradient before the run
 
     def __dealloc__(self):
         cbp_frame_free(self.f)

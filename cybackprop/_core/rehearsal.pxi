@@ -21,13 +21,27 @@ cdef bint same_bits(const cbp_array *a, const cbp_array *b) noexcept:
     return True
 
 
+@cython.final
+@cython.binding(False)
+cdef class Before:
+    """What an eager run of an audited call will change: copies of the states, by value, and the gradients."""
+    cdef dict states, grads
+
+    def __init__(self, Program p):
+        cdef int32_t v
+        self.states = {v: copied_tensor(state_of(p.p.values[v].held)) for v in range(p.p.n_values)
+                       if p.p.values[v].place == CBP_STATE and p.p.values[v].of < 0}
+        self.grads = {id(t): (<Tensor>t).grad_ for t in p.others if isinstance(t, Tensor)}
+
+
 def rehearse(Program p, object leaves):
-    """Replay on copies of the states: (frame before, frame afterwards, outputs, copies), or None if it refuses."""
-    cdef Frame before = p.new_frame(True), frame = p.new_frame(True)
+    """Replay on copies of the states: (Before, frame afterwards, outputs, copies), or None if it refuses."""
+    cdef Frame frame = p.new_frame(True)
     cdef list made = [None] * p.n_outputs
     cdef call_view *views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
     if views == NULL:
         raise MemoryError
+    before = Before(p)
     try:
         copies = p.bind(frame, leaves, views)
         p.bind_outputs(frame, made)
@@ -35,8 +49,7 @@ def rehearse(Program p, object leaves):
             return None
     finally:
         free(views)
-    frame.spare = before.spare = None
-    before.grads = {id(t): (<Tensor>t).grad_ for t in p.others if isinstance(t, Tensor)}
+    frame.spare = None
     return before, frame, made, copies
 
 
@@ -70,7 +83,7 @@ def differences(Program p, Frame frame, list made, list results, list effects):
     return None
 
 
-def first_difference(Program p, Frame before, Recorder r, object leaves):
+def first_difference(Program p, Before before, Recorder r, object leaves):
     """Where the instructions, run one by one on the states of `before`, leave what r saw: text, or None."""
     cdef Frame frame = p.new_frame(True)
     cdef int32_t v, i, k
@@ -81,7 +94,7 @@ def first_difference(Program p, Frame before, Recorder r, object leaves):
         raise MemoryError
     for v in range(p.p.n_values):
         if p.p.values[v].place == CBP_STATE and p.p.values[v].of < 0:
-            a = cbp_frame_array(before.f, v)
+            a = (<Tensor>before.states[v]).a
             memcpy(cbp_frame_array(frame.f, v).data, a.data, a.size * cbp_itemsize(<cbp_dtype>a.dtype))
     try:
         copies = p.bind(frame, leaves, views, before.grads)

@@ -79,7 +79,12 @@ class Trainer:
         self._runner = Runner(make_step(
             model, self.loss, optimizer, lambda: self.dtype, accumulate=accumulate, clip_norm=clip_norm,
             clip_value=clip_value, schedule=self._every_step), compile, self._members.generators)
-        self._forward = Evaluator(lambda x: self.model(tensor(x, self.dtype)), compile, self._members)
+
+        def forward(x):
+            return self.model(tensor(x, self.dtype))
+
+        forward.__qualname__ = "Trainer's predictions"           # what warnings call it
+        self._forward = Evaluator(forward, compile, self._members)
         self.metrics = {m if isinstance(m, str) else m.__name__: _named(m, METRICS, "metric") for m in metrics}
         self.rng, self.history = Generator(seed), History()
         self.stop_training = False

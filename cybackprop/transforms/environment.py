@@ -344,7 +344,8 @@ class Environment:
         self.modules.append(module)
         for name, value in list(vars(module).items()):
             self.see(value, f"{label}.{name}")
-        self._object(module, label)
+        if codes.is_users(type(module)):
+            self._object(module, label)
 
     def _counted(self, x, label):
         """An optimizer or a schedule: its own numbers, and what else it holds."""
