@@ -74,6 +74,9 @@ cdef class BodyRecorder(Recorder):
         self.host[<size_t>a] = arr
         return self.constant(a)
 
+    cdef bint is_argument(self, object arr) except -1:
+        return self.outer is not None and (<Recorder>self.outer).is_argument(arr)
+
     cdef int see_grad(self, Tensor t, bint read) except -1:
         if id(t) not in self.grads:
             self.grads[id(t)] = [t, t.grad_, read]

@@ -41,6 +41,13 @@ cdef int refuse_value(str what) except -1:
     return 0
 
 
+def refuse_mask(mask):
+    """Nor how many elements a mask selects, which is the length of what is made of them."""
+    if recording() and (isinstance(mask, Tensor) or (<Recorder>cbp_recorder).is_argument(mask)):
+        raise TapeError("index: a program is being recorded, and a mask would select as many elements in every later "
+                        "run; keep all of them, with zeros elsewhere: cb.where(mask, x, 0)")
+
+
 @cython.binding(False)
 cdef class Recorder:
     """Writes down what one thread runs, from `start` to `stop`."""
@@ -183,10 +190,10 @@ cdef class Recorder:
                 if isinstance(shown, Tensor) and self.wrote((<Tensor>shown).a):
                     raise TapeError("a program is being recorded, and reads NumPy's view of a State after it has "
                                     "written it; later runs would see what was there before: read the State itself")
-                if id(base) in self.origins and isinstance(base, np.ndarray):
-                    raise TapeError("a program is being recorded, and NumPy made a view of one of its arguments, whose "
-                                    "place later runs would not know; make it a tensor first (cb.tensor(x)[...])")
                 base = getattr(base, "base", None)
+            if self.is_argument(arr):
+                raise TapeError("a program is being recorded, and NumPy made a view of one of its arguments, whose "
+                                "place later runs would not know; make it a tensor first (cb.tensor(x)[...])")
             self.hold(a)
             self.host[<size_t>a] = arr
             return 0
@@ -198,6 +205,14 @@ cdef class Recorder:
             v = self.input(a, ("arg", origin[1], arr))
             self.host_inputs[key] = v
         return 0
+
+    cdef bint is_argument(self, object arr) except -1:
+        """Whether arr is a NumPy array that each run brings, or a view of one."""
+        while arr is not None:
+            if isinstance(arr, np.ndarray) and id(arr) in self.origins:
+                return True
+            arr = getattr(arr, "base", None)
+        return False
 
     cdef bint wrote(self, cbp_array *a) except -1:
         """Whether the run has written the memory of an array that was there before."""
