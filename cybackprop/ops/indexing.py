@@ -59,6 +59,11 @@ def take(x, indices, axis=0):
     IndexError
         An index outside the axis; the first one is named.
 
+    Notes
+    -----
+    Here as in ``x[indices]`` an index tensor is data: a compiled function, a loop or a saved program reads it anew in
+    each run.  Gradients of elements that are taken several times add up, in the order of the indices.
+
     Examples
     --------
     >>> import cybackprop as cb
@@ -84,6 +89,13 @@ def gather(x, index, axis=-1):
     Returns
     -------
     Tensor, shape of index
+
+    Raises
+    ------
+    IndexError
+        An index outside the axis; the first one is named.
+    ShapeError
+        The shapes differ outside the axis.
 
     Examples
     --------
