@@ -153,14 +153,17 @@ static const char *check_index(const check *c, const cbp_instr *x)
     if (x->op.kind != CBP_OP_take && x->op.kind != CBP_OP_put_add) return NULL;
     const int32_t root = cbp_root(c->p, cbp_in(c->p, x)[1]);
     const cbp_value *index = &c->p->values[root];
-    const int64_t rows = x->op.kind == CBP_OP_take ? c->operands[0]->shape[0] : x->op.a[1];
+    const int put = x->op.kind == CBP_OP_put_add;
+    const cbp_array *counted = c->operands[put ? x->n_in : 0];
+    int64_t rows = 1;
+    for (int64_t k = 0; k <= x->op.a[put ? 1 + CBP_MAX_DIMS : 0]; k++) rows *= counted->shape[k];
     if (index->place == CBP_CONST && index->held) {
         const int64_t *i = index->held->data;
         for (ptrdiff_t k = 0; k < index->size; k++)
             if (i[k] < 0 || i[k] >= rows) return "has an index outside its rows";
         return NULL;
     }
-    return c->below[root] > 0 && c->below[root] <= rows ? NULL : "has an index that nothing has checked";
+    return index->size == 0 || (c->below[root] > 0 && c->below[root] <= rows) ? NULL : "has an index that nothing has checked";
 }
 
 static const char *check_shapes(check *c, const cbp_instr *x, const cbp_op_info *info)
@@ -196,7 +199,7 @@ static const char *check_instr(check *c, const cbp_instr *x)
     if (!wrong) wrong = in_place(c, x);
     for (int32_t k = 0; k < x->n_out && !wrong; k++)
         if (cbp_out(c->p, x)[k] >= 0) wrong = make(c, x, k);
-    if (!wrong && x->op.kind == CBP_OP_check_index) c->below[cbp_out(c->p, x)[0]] = x->op.a[0];
+    if (!wrong && x->op.kind == CBP_OP_check_index) c->below[cbp_out(c->p, x)[0]] = places_in(x->op.a, x->n_in);
     return wrong;
 }
 

@@ -132,15 +132,46 @@ void cbp_scatter_strided(int n_dims, const ptrdiff_t *shape, const ptrdiff_t *st
 
 /* ---- rows by index ---- */
 
-cbp_status cbp_check_index(ptrdiff_t n, const int64_t *index, int64_t size, int64_t *to, ptrdiff_t *bad)
+ptrdiff_t cbp_first_outside(ptrdiff_t n, const int64_t *index, int64_t size)
 {
-    for (ptrdiff_t i = 0; i < n; i++)
-        if (index[i] < -size || index[i] >= size) {
-            *bad = i;
-            return CBP_OUT_OF_RANGE;
+    int outside = 0;
+    ptrdiff_t i = 0;
+    for (; i < n; i++) outside |= (index[i] < -size) | (index[i] >= size);     /* no way out of it: it runs in vectors */
+    if (!outside) return n;
+    for (i = 0; index[i] >= -size && index[i] < size; i++) { }
+    return i;
+}
+
+/* cbp_add_axis along one axis, from an offset on */
+static void add_run(ptrdiff_t n, const int64_t *index, ptrdiff_t offset, ptrdiff_t stride, int64_t length, int64_t *to)
+{
+    if (!index) {
+        for (ptrdiff_t i = 0; i < n; i++) to[i] = to[i] * length + offset + i * stride;
+        return;
+    }
+    index += offset;
+    if (stride == 1) for (ptrdiff_t i = 0; i < n; i++) to[i] = to[i] * length + index[i] + (index[i] < 0 ? length : 0);
+    else for (ptrdiff_t i = 0; i < n; i++) to[i] = to[i] * length + index[i * stride] + (index[i * stride] < 0 ? length : 0);
+}
+
+void cbp_add_axis(int n_dims, const ptrdiff_t *shape, const ptrdiff_t *strides, const int64_t *index, int64_t length,
+                  int64_t *to)
+{
+    ptrdiff_t at[CBP_MAX_DIMS] = {0}, offset = 0;
+    const ptrdiff_t n = n_dims ? shape[n_dims - 1] : 1, stride = n_dims ? strides[n_dims - 1] : 0;
+    for (int i = 0; i < n_dims; i++)
+        if (shape[i] == 0) return;
+    for (;; to += n) {
+        add_run(n, index, offset, stride, length, to);
+        int i = n_dims - 2;
+        for (; i >= 0; i--) {
+            offset += strides[i];
+            if (++at[i] < shape[i]) break;
+            offset -= strides[i] * shape[i];
+            at[i] = 0;
         }
-    for (ptrdiff_t i = 0; i < n; i++) to[i] = index[i] + (index[i] < 0 ? size : 0);
-    return CBP_OK;
+        if (i < 0) return;
+    }
 }
 
 void cbp_take(ptrdiff_t n, ptrdiff_t row_bytes, const void *x_, const int64_t *index, void *y_)

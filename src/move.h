@@ -2,7 +2,7 @@
  *
  * item is the size of an element in bytes: 1, 4 or 8.  Shapes are in elements, strides in bytes and of any sign or 0.
  * Bools are bytes; outputs are 0 or 1, inputs count as true unless 0.  Outputs never overlap inputs unless said so.
- * Everything here may be called with sizes of 0, allocates nothing and cannot fail, except cbp_check_index.
+ * Everything here may be called with sizes of 0, allocates nothing and cannot fail.
  */
 #ifndef CBP_MOVE_H
 #define CBP_MOVE_H
@@ -16,9 +16,12 @@ void cbp_copy_strided(int n_dims, const ptrdiff_t *shape, const ptrdiff_t *strid
 void cbp_scatter_strided(int n_dims, const ptrdiff_t *shape, const ptrdiff_t *strides, ptrdiff_t item,
                          const void *src, void *dst);
 
-/* to[i] = index[i], negatives counted from the end: -size .. size - 1 allowed.  to may be index.
- * CBP_OUT_OF_RANGE: *bad is the first bad place, and nothing was written. */
-cbp_status cbp_check_index(ptrdiff_t n, const int64_t *index, int64_t size, int64_t *to, ptrdiff_t *bad);
+/* The first i whose index[i] is not one of -size .. size - 1, n if there is none. */
+ptrdiff_t cbp_first_outside(ptrdiff_t n, const int64_t *index, int64_t size);
+/* to (C-contiguous) = to * length + the view (index, strides), negatives counted from the end of the axis: one axis more
+ * that its elements are places in.  Strides in elements.  index NULL: the view is the sum of strides itself. */
+void cbp_add_axis(int n_dims, const ptrdiff_t *shape, const ptrdiff_t *strides, const int64_t *index, int64_t length,
+                  int64_t *to);
 
 /* y[i] = x[index[i]], rows of row_bytes; indices checked before. */
 void cbp_take(ptrdiff_t n, ptrdiff_t row_bytes, const void *x, const int64_t *index, void *y);

@@ -227,19 +227,31 @@ CHECK(concatenate)
 
 /* ---- indices ---- */
 
+/* How many places there are in n axes; -1: more than can be counted, or an axis of negative length. */
+static int64_t places_in(const int64_t *lengths, int64_t n)
+{
+    int64_t places = 1;
+    for (int64_t i = 0; i < n; i++)
+        if (lengths[i] < 0 || __builtin_mul_overflow(places, lengths[i], &places)) return -1;
+    return places;
+}
+
 CHECK(check_index)
 {
-    TAKES(1, 1);
-    NEED(op->a[0] >= 0, WRONG_ATTRIBUTE);
-    return in[0]->dtype == CBP_I64 ? NULL : WRONG_DTYPE;
+    NEED(n_in > 0 && n_in <= CBP_MAX_DIMS && n_out == 1 && out[0], WRONG_COUNT);
+    for (int k = 0; k < n_in; k++) {
+        const int64_t behind = op->a[CBP_MAX_DIMS + k];
+        NEED(!in[k] || in[k]->dtype == CBP_I64, WRONG_DTYPE);
+        NEED(in[k] || (behind >= 0 && behind < out[0]->ndim), WRONG_ATTRIBUTE);
+    }
+    return places_in(op->a, n_in) >= 0 ? NULL : WRONG_ATTRIBUTE;
 }
 
 CHECK(take)
 {
-    SILENT;
     TAKES(2, 1);
     NEED(in[1]->dtype == CBP_I64, WRONG_DTYPE);
-    return in[0]->ndim > 0 ? NULL : WRONG_SHAPE;
+    return op->a[0] >= 0 && op->a[0] < in[0]->ndim ? NULL : WRONG_SHAPE;
 }
 
 CHECK(put_add)
@@ -247,9 +259,11 @@ CHECK(put_add)
     TAKES(2, 1);
     const cbp_array *g = in[0], *index = in[1], *y = out[0];
     NEED(is_float(g) && g->dtype == y->dtype && index->dtype == CBP_I64, WRONG_DTYPE);
-    NEED(y->ndim > 0 && g->ndim == index->ndim + y->ndim - 1 && gives(op, y), WRONG_SHAPE);
+    NEED(gives(op, y) && op->a[1 + CBP_MAX_DIMS] >= 0 && op->a[1 + CBP_MAX_DIMS] < y->ndim, WRONG_SHAPE);
+    const int axes = 1 + (int)op->a[1 + CBP_MAX_DIMS];
+    NEED(g->ndim == index->ndim + y->ndim - axes, WRONG_SHAPE);
     for (int i = 0; i < g->ndim; i++)
-        NEED(g->shape[i] == (i < index->ndim ? index->shape[i] : y->shape[i - index->ndim + 1]), WRONG_SHAPE);
+        NEED(g->shape[i] == (i < index->ndim ? index->shape[i] : y->shape[i - index->ndim + axes]), WRONG_SHAPE);
     return NULL;
 }
 

@@ -82,14 +82,38 @@ SHAPE(concatenate)
     return CBP_OK;
 }
 
-/* x, index -> index's shape, then that of a row of x */
+/* Index k of check_index, which counts where it is missing: `counted` has its shape then. */
+static const cbp_array *index_of(OP op, cbp_array *const *in, int k, cbp_array *counted)
+{
+    ptrdiff_t shape[CBP_MAX_DIMS] = {(ptrdiff_t)op->a[k], 1, 1, 1, 1, 1, 1, 1};
+    if (in[k]) return in[k];
+    cbp_op_set_shape(counted, CBP_I64, 1 + (int)op->a[CBP_MAX_DIMS + k], shape);
+    return counted;
+}
+
+SHAPE(places)
+{
+    ptrdiff_t shape[CBP_MAX_DIMS];
+    cbp_array counted;
+    int bad;
+    UNUSED;
+    cbp_op_set_shape(out[0], CBP_I64, 0, NULL);
+    for (int k = 0; k < n_in; k++) {
+        const int ndim = cbp_broadcast_shape(out[0], index_of(op, in, k, &counted), shape, &bad);
+        if (ndim < 0) return CBP_OUT_OF_RANGE;
+        cbp_op_set_shape(out[0], CBP_I64, ndim, shape);
+    }
+    return CBP_OK;
+}
+
+/* x, places -> the places' shape, then that of a row of x, behind the axes that they count over */
 SHAPE(take)
 {
     ptrdiff_t shape[2 * CBP_MAX_DIMS];
-    const int n = in[1]->ndim, ndim = n + in[0]->ndim - 1;
+    const int n = in[1]->ndim, axes = 1 + (int)op->a[0], ndim = n + in[0]->ndim - axes;
     UNUSED;
     if (ndim > CBP_MAX_DIMS) return CBP_OUT_OF_RANGE;
-    for (int i = 0; i < ndim; i++) shape[i] = i < n ? in[1]->shape[i] : in[0]->shape[i - n + 1];
+    for (int i = 0; i < ndim; i++) shape[i] = i < n ? in[1]->shape[i] : in[0]->shape[i - n + axes];
     cbp_op_set_shape(out[0], in[0]->dtype, ndim, shape);
     return CBP_OK;
 }

@@ -13,7 +13,7 @@
  *               batch: the one it was recorded at, 0: it runs at that alone
  *     values    n, then each: place (cbp_place), dtype, axes, a number for each length, of, array (-1: none)
  *               a constant without array, besides: form, x.  All its elements are: 0: the double with the bits of x's c,
- *               1: x, 2: 1 / x
+ *               1: x, 2: 1 / x.  Or 3: element i is c + d i, of the same x
  *     instructions  n, then each: symbol of the kind, row, flags, dtype, inputs, outputs, their values (-1: missing),
  *               the bits of p[0], p[1], how many attributes, a number each
  *               row: a symbol where it is one of a table, -1: none

@@ -16,6 +16,17 @@ typedef struct {
     int depth;                         /* of bodies inside bodies, 0: the program itself */
 } loader;
 
+/* Element i of a constant that counts; where it leaves the integers it goes on at their other end. */
+static void count(cbp_array *a, uint64_t c, uint64_t d)
+{
+    for (ptrdiff_t i = 0; i < a->size; i++, c += d)
+        switch (a->dtype) {
+        case CBP_F32: ((float *)a->data)[i] = (float)(int64_t)c; break;
+        case CBP_F64: ((double *)a->data)[i] = (double)(int64_t)c; break;
+        default: ((int64_t *)a->data)[i] = (int64_t)c;
+        }
+}
+
 /* All elements of a constant that has no array. */
 static void fill(cbp_array *a, int64_t form, int64_t x, int64_t bits)
 {
@@ -35,14 +46,17 @@ static void fill(cbp_array *a, int64_t form, int64_t x, int64_t bits)
 static cbp_array *read_form(loader *l, const cbp_array *like)
 {
     cbp_reader *r = &l->r;
-    const int forms = like->dtype == CBP_BOOL ? 0 : like->dtype == CBP_I64 ? 1 : 2;
-    const int64_t form = next_in(r, 0, forms, "a constant is of no known form");
-    const int64_t bits = r->at < r->end ? (int64_t)word_at(r->s->words + 8 * r->at) : 0;
-    const int64_t x = next_number(r, form ? l->batch : 0);
+    const int64_t form = next_in(r, 0, like->dtype == CBP_BOOL ? 0 : 3, "a constant is of no known form");
+    int64_t c = 0, d = 0;
+    if (r->end - r->at >= 2)
+        c = (int64_t)word_at(r->s->words + 8 * r->at), d = (int64_t)word_at(r->s->words + 8 * (r->at + 1));
+    const int64_t x = next_number(r, form == 1 || form == 2 ? l->batch : 0);
+    if (form == 2 && like->dtype == CBP_I64 && !r->wrong) r->wrong = "a constant is of no known form";
     if (!l->data || r->wrong) return NULL;
     cbp_array *a = cbp_array_new((cbp_dtype)like->dtype, like->ndim, like->shape);
-    if (a) fill(a, form, x, bits);
-    else r->wrong = "";
+    if (!a) r->wrong = "";
+    else if (form == 3) count(a, (uint64_t)c, (uint64_t)d);
+    else fill(a, form, x, c);
     return a;
 }
 

@@ -3,8 +3,7 @@
 
 #include "dispatch.h"
 
-/* Element strides of x along the axes of out, 0 where it is repeated. */
-static void strides_of(const cbp_array *out, const cbp_array *x, ptrdiff_t *stride)
+void cbp_walk_strides(const cbp_array *out, const cbp_array *x, ptrdiff_t *stride)
 {
     ptrdiff_t step = 1;
     for (int i = 0; i < out->ndim; i++) {
@@ -47,7 +46,7 @@ void cbp_walk_start(cbp_walk *w, const cbp_array *out, const cbp_array *a, const
     }
     if (plain) return;                       /* each operand is as large as the result, or one number */
     ptrdiff_t stride[2][CBP_MAX_DIMS];
-    for (int k = 0; k < 2; k++) strides_of(out, x[k], stride[k]);
+    for (int k = 0; k < 2; k++) cbp_walk_strides(out, x[k], stride[k]);
     const int n = merge(w, out, stride);
     w->outer = n - 1;
     w->inner = w->length[n - 1];

@@ -13,6 +13,8 @@ typedef struct {
     ptrdiff_t step[2][CBP_MAX_DIMS];         /* bytes an operand moves along an outer axis */
 } cbp_walk;
 
+/* Element strides of x along the axes of out, to which it broadcasts: 0 where it is repeated; all 0 if x is NULL. */
+void cbp_walk_strides(const cbp_array *out, const cbp_array *x, ptrdiff_t *stride);
 /* Walk over out with one or two operands (NULL: not read) of one dtype that broadcast to it. */
 void cbp_walk_start(cbp_walk *w, const cbp_array *out, const cbp_array *a, const cbp_array *b);
 void cbp_walk_next(cbp_walk *w);

@@ -167,6 +167,20 @@ def rows(m):
     m.add("take", (m.some(lambda t: t.ndim and t.shape[0] >= 4), 3), lambda v, w: cb.take(v[0], v[1]))
 
 
+def picked(m):
+    def wide(t):
+        return t.ndim == 2 and t.shape[1] >= 4
+
+    def fits(t):
+        return wide(t) and t.shape[0] == m.values[3].shape[0]
+
+    name, of, run = m.pick.choice((
+        ("[arange, labels]", fits, lambda v, w: v[0][np.arange(len(v[1])), v[1]]),
+        ("[:, labels]", wide, lambda v, w: v[0][:, v[1]]),
+        ("gather", fits, lambda v, w: cb.gather(v[0], v[1][:, None]))))
+    m.add(name, (m.some(of), 3), run)
+
+
 def joined(m):
     axis = m.pick.choice((0, -1))
     m.add(f"concatenate {axis}", (m.some(lambda t: t.ndim), m.some(lambda t: t.ndim)),
@@ -239,7 +253,8 @@ def detached(m):
 
 
 KINDS = (3 * [unary] + 3 * [binary] + [number, select, mask] + 3 * [layer] + [product, outer] + 2 * [reduction] + [
-    along, entropy, pieces, rows, joined, turned, flat, holes, noise, read, forget, detached] + 2 * [assign, backward])
+    along, entropy, pieces, rows, joined, turned, flat, holes, noise, read, forget, detached] + 2 * [assign, backward]
+    + [picked])
 
 
 def loop(m):

@@ -74,14 +74,17 @@ cdef class BodyRecorder(Recorder):
         self.host[<size_t>a] = arr
         return self.constant(a)
 
+    cdef bint is_argument(self, object arr) except -1:
+        return self.outer is not None and (<Recorder>self.outer).is_argument(arr)
+
     cdef int see_grad(self, Tensor t, bint read) except -1:
         if id(t) not in self.grads:
             self.grads[id(t)] = [t, t.grad_, read]
         return 0 if self.outer is None else (<Recorder>self.outer).see_grad(t, read)
 
-    cdef int read(self, str what, cbp_array *a) except -1:
-        raise TapeError(f"{self.what}: `{what}` reads a value at {self.place()}, which is another in every step; compute "
-                        "with tensors (cb.where, cb.cond, ...), or return the tensor and read it outside")
+    cdef int read(self, str what, cbp_array *a, str cure="compute with tensors (cb.where, cb.cond, ...), or return the "
+                  "tensor and read it outside") except -1:
+        raise TapeError(f"{self.what}: `{what}` reads a value at {self.place()}, which is another in every step; {cure}")
 
     cdef int guard(self, cbp_array *a, double value, int flags) except -1:
         raise TapeError(f"{self.what}: the body asks for the value of a tensor, which is another in every step; "

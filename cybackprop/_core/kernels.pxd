@@ -347,7 +347,7 @@ cdef extern from "move.h" nogil:
                           const void *src, void *dst) noexcept
     void cbp_scatter_strided(int n_dims, const Py_ssize_t *shape, const Py_ssize_t *strides, Py_ssize_t item,
                              const void *src, void *dst) noexcept
-    cbp_status cbp_check_index(Py_ssize_t n, const int64_t *index, int64_t size, int64_t *to, Py_ssize_t *bad) noexcept
+    Py_ssize_t cbp_first_outside(Py_ssize_t n, const int64_t *index, int64_t size) noexcept
     void cbp_take(Py_ssize_t n, Py_ssize_t row_bytes, const void *x, const int64_t *index, void *y) noexcept
     void cbp_scatter_add_f32(Py_ssize_t n, Py_ssize_t N, const float *g, const int64_t *index, float *dx) noexcept
     void cbp_scatter_add_f64(Py_ssize_t n, Py_ssize_t N, const double *g, const int64_t *index, double *dx) noexcept

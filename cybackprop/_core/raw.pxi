@@ -142,40 +142,57 @@ def raw_concatenate(tuple tensors, int axis):
     return wrap(outputs[0])
 
 
-def checked_index(Tensor index, Py_ssize_t size, str op_name):
-    """Indices in [0, size): negatives count from the end, anything else raises IndexError naming the first."""
+def raw_places(tuple index, tuple lengths, str op_name, tuple axes, tuple shape):
+    """Places in axes of these lengths, counted over all of them: int64, of the common shape of the indices.
+
+    index: for each axis an int64 Tensor, negatives from its end, or a number n: 0, 1, ... along the axis of the places
+    that has n more behind it.  axes, shape: for the IndexError, which axes of what these are.
+    """
     cdef cbp_op op
-    cdef cbp_array *inputs[1]
+    cdef cbp_array *inputs[8]
     cdef cbp_array *outputs[1]
-    cdef Py_ssize_t bad
-    if index.a.dtype != CBP_I64:
-        raise DTypeError(f"{op_name}: indices are int64, not {index.dtype}")
+    cdef int k, n = len(index)
     clear(&op, CBP_OP_check_index)
-    op.a[0] = size
-    inputs[0] = index.a
+    for k in range(n):
+        op.a[k] = lengths[k]
+        inputs[k] = NULL
+        if isinstance(index[k], Tensor):
+            inputs[k] = (<Tensor>index[k]).a
+        else:
+            op.a[8 + k] = index[k]
     outputs[0] = wanted()
-    if run_op(&op, inputs, 1, outputs) != CBP_OK:
-        cbp_check_index(index.a.size, <int64_t *>index.a.data, size, NULL, &bad)
-        raise IndexError(f"{op_name}: index {(<int64_t *>index.a.data)[bad]} at place {bad} is outside "
-                         f"[{-size}, {size})")
-    return wrap(outputs[0])
+    if run_op(&op, inputs, n, outputs) == CBP_OK:
+        return wrap(outputs[0])
+    for k in range(n):
+        if inputs[k] != NULL:
+            refuse_index(op_name, inputs[k], lengths[k], axes[k], shape)
 
 
-def raw_take(Tensor x, Tensor index):
-    """Rows of x (first axis) at checked indices: shape index.shape + x.shape[1:]."""
+cdef int refuse_index(str op_name, const cbp_array *index, Py_ssize_t length, axis, shape) except -1:
+    cdef const int64_t *i = <const int64_t *>index.data
+    cdef Py_ssize_t bad = cbp_first_outside(index.size, i, length)
+    if bad < index.size:
+        place = f" at place {bad}" if index.ndim else ""
+        raise IndexError(f"{op_name}: index {i[bad]}{place} is outside [{-length}, {length}), axis {axis} of shape "
+                         f"{shape}")
+    return 0
+
+
+def raw_take(Tensor x, Tensor places, int axes):
+    """What lies behind the first `axes` axes of x, at places in these: shape places.shape + x.shape[axes:]."""
     cdef cbp_op op
-    if index.a.ndim + x.a.ndim - 1 > 8:
-        raise ShapeError(f"take: the result would have {index.a.ndim + x.a.ndim - 1} axes, at most 8 are possible")
     clear(&op, CBP_OP_take)
-    return wrap(run_one(&op, x.a, index.a))
+    op.a[0] = axes - 1
+    return wrap(run_one(&op, x.a, places.a))
 
 
-def raw_put_add(Tensor g, Tensor index, tuple shape):
-    """Zeros of `shape`, rows of g added at checked indices: the adjoint of raw_take."""
+def raw_put_add(Tensor g, Tensor places, int axes, tuple shape):
+    """Zeros of `shape`, g added at places in its first axes, in their order: the adjoint of raw_take."""
     cdef cbp_op op
     clear(&op, CBP_OP_put_add)
     give_shape(&op, shape, g.a.dtype)
-    return wrap(run_one(&op, g.a, index.a))
+    op.a[9] = axes - 1
+    return wrap(run_one(&op, g.a, places.a))
 
 
 def raw_one_hot(Tensor index, Py_ssize_t classes, dtype):

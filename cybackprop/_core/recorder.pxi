@@ -40,6 +40,12 @@ cdef int value_read(str what, cbp_array *a) except -1:
     return 0
 
 
+def mask_read(Tensor mask):
+    """How many elements a mask selects is about to be seen: the length of what is made of them."""
+    if recording():
+        (<Recorder>cbp_recorder).read("x[mask]", mask.a, "keep all elements, with zeros elsewhere: cb.where(mask, x, 0)")
+
+
 @cython.binding(False)
 cdef class Recorder:
     """Writes down what one thread runs, from `start` to `stop`."""
@@ -273,14 +279,14 @@ cdef class Recorder:
         self.stop()
         return 0
 
-    cdef int read(self, str what, cbp_array *a) except -1:
+    cdef int read(self, str what, cbp_array *a, str cure="compute with tensors (cb.where, cb.maximum, ...), or return the "
+                  "tensor and read it outside") except -1:
         """Python sees the value of a, by a method of that name."""
         v = self.ids.get(<size_t>a)
         source = None if v is None else self.sources.get(v)
         whose = f"`{self.names()[source[1]]}`" if source is not None and source[0] == "arg" else "a tensor"
         return self.end(f"`{what}` reads the value of {whose} at {self.place()}, which would be the same in every later "
-                        "call; compute with tensors (cb.where, cb.maximum, ...), or return the tensor and read it "
-                        "outside")
+                        f"call; {cure}")
 
     cdef str place(self):
         """file:line of the code that runs."""

@@ -1,4 +1,4 @@
-"""Indexing: x[key] by NumPy's rules, take, gather, one_hot."""
+"""Elements by their places: the rows behind it, take, gather, one_hot.  x[key]: ops/keys.py."""
 
 import math
 
@@ -6,88 +6,38 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import StructuredRow, Tensor, apply
-from cybackprop.errors import DTypeError, ShapeError
-from cybackprop.ops.movement import as_tensor, normal_axis, require_integers, reshape, transpose
+from cybackprop.errors import ShapeError
+from cybackprop.ops.movement import as_tensor, normal_axis, require_integers
 from cybackprop.ops.registry import linear, public
 
-_slice = linear("slice", "(...) -> (...)",
+slice_row = linear("slice", "(...) -> (...)",
                 lambda x, starts, steps, lengths: engine.raw_slice(x, starts, steps, lengths),
                 lambda record, g: (apply(_unslice, (g,), {
                     "starts": record.attrs["starts"], "steps": record.attrs["steps"],
                     "shape": record.input_shape(0)}),))
 _unslice: StructuredRow = linear(
     "unslice", "(...) -> (...)", lambda x, starts, steps, shape: engine.raw_unslice(x, starts, steps, shape),
-    lambda record, g: (apply(_slice, (g,), {
+    lambda record, g: (apply(slice_row, (g,), {
         "starts": record.attrs["starts"], "steps": record.attrs["steps"], "lengths": record.input_shape(0)}),))
 
-# rows of the first axis at int64 places, and back: rows that were taken twice add up, in the order of the places
-_take = linear("take", "(N, ...), (index) -> (index, ...)", lambda x, index: engine.raw_take(x, index),
-               lambda record, g: (apply(_put_add, (g,), {
-                   "index": record.attrs["index"], "shape": record.input_shape(0)}),))
+# what lies behind the first axes, at places in these, and back: what was taken twice adds up, in the places' order
+_take = linear("take", "(N..., ...), (places) -> (places, ...)",
+               lambda x, places, axes: engine.raw_take(x, places, axes),
+               lambda record, g: (apply(_put_add, (g,), {**record.attrs, "shape": record.input_shape(0)}),))
 _put_add: StructuredRow = linear(
-    "put_add", "(index, ...), (index) -> (N, ...)", lambda g, index, shape: engine.raw_put_add(g, index, shape),
-    lambda record, g: (apply(_take, (g,), {"index": record.attrs["index"]}),))
+    "put_add", "(places, ...), (places) -> (N..., ...)",
+    lambda g, places, axes, shape: engine.raw_put_add(g, places, axes, shape),
+    lambda record, g: (apply(_take, (g,), {k: record.attrs[k] for k in ("places", "axes")}),))
 
 
-def getitem(x, key):
-    """x[key]: integers, slices, None, Ellipsis, integer arrays and boolean masks, as in NumPy; copies."""
-    if not isinstance(key, tuple):
-        key = (key,)
-    if all(k is None or k is Ellipsis or isinstance(k, slice) or is_integer(k) for k in key):
-        return basic(x, key)
-    arrays = tuple(_array(k) if isinstance(k, (Tensor, list)) else k for k in key)
-    for k in arrays:
-        if isinstance(k, np.ndarray) and k.dtype.kind not in "iub" and k.size:
-            raise DTypeError(f"index: arrays of {k.dtype} can't index; use int64 or bool")
-    try:                                 # NumPy itself says which elements are meant
-        places = np.arange(x.size).reshape(x.shape)[arrays]
-    except IndexError as error:
-        raise IndexError(f"index: {error} (shape {x.shape})") from None
-    return apply(_take, (reshape(x, -1),), {"index": as_tensor(np.asarray(places))})
-
-
-def _array(k):
-    k = np.asarray(k)
-    return k if k.size or k.dtype.kind in "iub" else k.astype(np.int64)
-
-
-def is_integer(k):
-    return (isinstance(k, (int, np.integer)) and not isinstance(k, (bool, np.bool_))) or (
-        isinstance(k, Tensor) and k.ndim == 0 and k.dtype == np.int64)
-
-
-def basic(x, key):
-    """x[key] without arrays: one strided copy, then the axes that appear or go."""
-    named = sum(k is not None and k is not Ellipsis for k in key)
-    if sum(k is Ellipsis for k in key) > 1:
-        raise IndexError("index: only one Ellipsis (...) is possible")
-    if named > x.ndim:
-        raise IndexError(f"index: {named} indices for a tensor of shape {x.shape}")
-    if Ellipsis not in [k if k is Ellipsis else None for k in key]:
-        key = (*key, Ellipsis)
-    starts, steps, lengths, shape = [], [], [], []
-    for k in key:
-        axis = len(starts)
-        if k is None:
-            shape.append(1)
-        elif k is Ellipsis:
-            for n in x.shape[axis:axis + x.ndim - named]:
-                starts.append(0), steps.append(1), lengths.append(n), shape.append(n)
-        elif isinstance(k, slice):
-            start, stop, step = k.indices(x.shape[axis])
-            n = len(range(start, stop, step))
-            starts.append(start if n else 0), steps.append(step if n > 1 else 1), lengths.append(n), shape.append(n)
-        else:
-            n = x.shape[axis]
-            if not -n <= int(k) < n:
-                raise IndexError(f"index: {int(k)} is outside axis {axis} of length {n} (shape {x.shape})")
-            starts.append(int(k) % n), steps.append(1), lengths.append(1)
-    if tuple(lengths) != x.shape or any(s != 1 for s in steps):
-        x = apply(_slice, (x,), {"starts": tuple(starts), "steps": tuple(steps), "lengths": tuple(lengths)})
-    return reshape(x, tuple(shape))
-
-
-engine.attach_operator("getitem", getitem)
+def pick(x, index, op, axes=None, shape=None):
+    """Elements of the first axes of x: what `engine.raw_places` says of index, axes and shape."""
+    n = len(index)
+    ndim = max(i.ndim if isinstance(i, Tensor) else 1 + i for i in index) + x.ndim - n
+    if ndim > 8:
+        raise ShapeError(f"{op}: the result would have {ndim} axes, at most 8 are possible")
+    places = engine.raw_places(index, x.shape[:n], op, axes or tuple(range(n)), shape or x.shape)
+    return apply(_take, (x,), {"places": places, "axes": n})
 
 
 @public
@@ -109,6 +59,11 @@ def take(x, indices, axis=0):
     IndexError
         An index outside the axis; the first one is named.
 
+    Notes
+    -----
+    Here as in ``x[indices]`` an index tensor is data: a compiled function, a loop or a saved program reads it anew in
+    each run.  Gradients of elements that are taken several times add up, in the order of the indices.
+
     Examples
     --------
     >>> import cybackprop as cb
@@ -117,11 +72,7 @@ def take(x, indices, axis=0):
     """
     x, index = as_tensor(x), require_integers(indices, "take")
     axis = normal_axis(axis, x.ndim, "take")
-    index = engine.checked_index(index, x.shape[axis], "take")
-    front = transpose(x, (axis, *(i for i in range(x.ndim) if i != axis)))
-    out = apply(_take, (front,), {"index": index})
-    k = index.ndim
-    return transpose(out, (*range(k, k + axis), *range(k), *range(k + axis, out.ndim)))
+    return pick(x, (*range(index.ndim + axis - 1, index.ndim - 1, -1), index), "take")
 
 
 @public
@@ -139,6 +90,13 @@ def gather(x, index, axis=-1):
     -------
     Tensor, shape of index
 
+    Raises
+    ------
+    IndexError
+        An index outside the axis; the first one is named.
+    ShapeError
+        The shapes differ outside the axis.
+
     Examples
     --------
     >>> import cybackprop as cb
@@ -150,9 +108,7 @@ def gather(x, index, axis=-1):
     axis = normal_axis(axis, x.ndim, "gather")
     if index.ndim != x.ndim or any(index.shape[i] != x.shape[i] for i in range(x.ndim) if i != axis):
         raise ShapeError(f"gather: index {index.shape} does not fit x {x.shape} outside axis {axis}")
-    index = engine.checked_index(index, x.shape[axis], "gather")
-    places = np.take_along_axis(np.arange(x.size).reshape(x.shape), index.numpy(), axis)
-    return apply(_take, (reshape(x, -1),), {"index": as_tensor(places)})
+    return pick(x, tuple(index if i == axis else x.ndim - 1 - i for i in range(x.ndim)), "gather")
 
 
 @public

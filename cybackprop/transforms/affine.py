@@ -2,7 +2,8 @@
 
 A recording is a list of kernel calls with numbers in it: lengths, starts, counts, the divisor of a mean.  Recordings of
 one function at other batch sizes differ in such numbers alone, and each must be c + d B with whole c and d, or 1 / (c +
-d B) where it is the value of a constant.  Two sizes give c and d, a third must agree.
+d B) where it is the value of a constant.  Two sizes give c and d, a third must agree.  A constant may also count: its
+element i is c + d i then, as many as it has.
 """
 
 import dataclasses
@@ -235,6 +236,18 @@ class Fit:
         return None
 
 
+def counted(arrays):
+    """(3, c, d) of arrays whose element i is c + d i, whatever their lengths are; or None."""
+    longest = max(arrays, key=np.size).reshape(-1)
+    if longest.size < 2 or longest.dtype.kind == "b" or not np.isfinite(longest[:2]).all():
+        return None
+    c, d = int(longest[0]), int(longest[1]) - int(longest[0])
+    if not all(-2**63 <= n < 2**63 for n in (c, d)):
+        return None
+    made = (c + d * np.arange(longest.size)).astype(longest.dtype)
+    return (3, c, d) if all(a.tobytes() == made[:a.size].tobytes() for a in arrays) else None
+
+
 def bits(value):
     """A double as a 64-bit integer."""
     return int(np.array(value, np.float64).view(np.int64))
@@ -318,7 +331,7 @@ def _constant(value, arrays, fit, text, constant):
         value.array = constant(arrays[0])
         return
     uniform = all(a.size and a.tobytes() == np.full_like(a, a.flat[0]).tobytes() for a in arrays)
-    value.form = fit.form([a.reshape(-1)[0] for a in arrays]) if uniform else None
+    value.form = fit.form([a.reshape(-1)[0] for a in arrays]) if uniform else counted(arrays)
     if value.form is None:
         raise TapeError(f"{fit.what}: {text} reads a constant that is another one at each batch size; pass it as an "
                         "argument, or compute it from the arguments with tensors")

@@ -21,7 +21,7 @@ def cases(draw):
     """A shape and a key; most keys fit, some don't: then both libraries must say so."""
     shape = draw(SHAPES)
     key = draw(st.lists(BASIC, max_size=len(shape) + 1))
-    extra = draw(st.sampled_from(("", "", "ints", "list", "mask", "two", "bool")))
+    extra = draw(st.sampled_from(("", "", "ints", "list", "mask", "two", "bool", "many", "many")))
     place = draw(st.integers(0, len(key)))
     if extra == "mask" and shape:
         axes = draw(st.integers(1, len(shape)))
@@ -33,6 +33,8 @@ def cases(draw):
         key[place:place + 1] = [draw(st.lists(st.integers(-2, 2), min_size=1, max_size=3))]
     elif extra == "bool":
         key.insert(place, draw(st.booleans()))
+    elif extra == "many":                # arrays, numbers, bools and what parts them, in any order
+        key = draw(st.lists(st.one_of(BASIC, ARRAYS, st.booleans()), max_size=len(shape) + 1))
     return shape, key[0] if len(key) == 1 and draw(st.booleans()) else tuple(key)
 
 
@@ -64,6 +66,9 @@ def test_same_elements_or_same_refusal_as_numpy(case):
     np.testing.assert_allclose(leaf.grad.numpy(), dx, rtol=0, atol=1e-14)
     places = np.arange(x.size).reshape(shape)
     assert np.array_equal(cb.tensor(places)[key].numpy(), places[key])
+    keys = key if isinstance(key, tuple) else (key,)
+    tensors = tuple(cb.tensor(k) if isinstance(k, np.ndarray) else k for k in keys)
+    assert np.array_equal(cb.tensor(places)[tensors].numpy(), places[key])
 
 
 @pytest.mark.parametrize("key", ([], ([],), (slice(None), []), slice(None, None, 10**30),
@@ -81,6 +86,27 @@ def test_tensors_index_too(rng):
     assert np.array_equal(t[cb.tensor(3)].numpy(), x[3])
     assert np.array_equal(t[t > 0].numpy(), x[x > 0])
     assert np.array_equal(t[cb.tensor([1, 2]), cb.tensor([0, -1])].numpy(), x[[1, 2], [0, -1]])
+
+
+ONE = cb.tensor([0])
+UNFIT = [
+    ((cb.tensor([0, 1]), cb.tensor([1, 2, 0])), IndexError, r"\(2,\), \(3,\) do not broadcast \(shape \(6, 4, 3\)\)"),
+    (cb.tensor([0.5]), cb.DTypeError, "float32"), (np.array([1j]), cb.DTypeError, "complex"),
+    ((ONE, 7), IndexError, r"7 is outside axis 1 of length 4 \(shape \(6, 4, 3\)\)"),
+    ((ONE, 10**30), IndexError, "outside axis 1"), ((..., ONE, ...), IndexError, "only one Ellipsis"),
+    ((0, 0, 0, ONE), IndexError, r"4 indices.*\(6, 4, 3\)"),
+    (cb.tensor([True] * 5), IndexError, r"mask of shape \(5,\) does not fit shape \(6, 4, 3\) from axis 0 on"),
+    ((0, cb.tensor(np.ones((3, 3), bool))), IndexError, r"mask of shape \(3, 3\).*from axis 1"),
+    (cb.zeros((1,) * 7, "int64"), cb.ShapeError, "9 axes"), ((ONE, 1.5), IndexError, "1.5 can't index"),
+    ((ONE, "a"), IndexError, "'a' can't index"), (np.array([2**63], "uint64"), cb.DTypeError, r"2\*\*63"),
+    (cb.tensor([[5, 1], [-7, 6]]), IndexError, r"index -7 at place 2.* \[-6, 6\), axis 0 of shape \(6, 4, 3\)"),
+]
+
+
+@pytest.mark.parametrize("key, error, message", UNFIT, ids=str)
+def test_what_is_said_of_keys_that_do_not_fit(key, error, message):
+    with pytest.raises(error, match=message):
+        cb.zeros((6, 4, 3))[key]
 
 
 @pytest.mark.parametrize("bad, error", [(1.5, IndexError), ("a", IndexError), ([0.5], TypeError),

@@ -76,6 +76,22 @@ def looping(seed=0):
     return step, model, opt
 
 
+def indexing(seed=0):
+    """A step whose loss takes one number of each row, at places that another index gives."""
+    model = nn.Sequential(nn.Dense(5, 4, rng=seed), nn.Dense(4, 3, rng=seed + 1))
+    opt, order = optim.Adam(model.parameters(), lr=0.02), cb.State(np.array([2, 0, -2]))
+
+    def step(x, y):
+        opt.zero_grad()
+        z = cb.log_softmax(model(x))
+        loss = -cb.mean(z[np.arange(len(x)), order[y]])
+        (loss + cb.sum(cb.gather(z, cb.tensor(y)[:, None]) * cb.tensor(x)[:, order]) * 0.01).backward()
+        opt.step()
+        return {"loss": loss, "taken": z[:, cb.tensor(y)[0]], "last": z[cb.tensor(y)[-1], :2, None]}
+
+    return step, model, opt
+
+
 @pytest.fixture(scope="module")
 def program():
     """The test program, and libcybackprop.a beside it; the only kernels are those that Python uses here."""
@@ -83,7 +99,7 @@ def program():
     return ctest.build(f"test-{target}", "gcc", {"base": ctest.setup_facts()["TARGETS"][target]}, [], ["program"])[0]
 
 
-@pytest.mark.parametrize("training", [training, looping])
+@pytest.mark.parametrize("training", [training, looping, indexing])
 def test_a_training_program_without_python(program, tmp_path, training):
     mine, _, _ = training()
     cb.save_programs(tmp_path / "step", train=(mine, np.zeros((12, 5), "float32"), np.zeros(12, int)))
@@ -167,6 +183,8 @@ def small_file(path):
         h = cb.dropout(cb.concatenate([cb.tensor(x), cb.take(table, i)])[1:], 0.5, rng)
         y = cb.dense(cb.where(h > 0, h, h * 0.1), w, activation="gelu")
         y = cb.softmax(y - cb.max(y, axis=1, keepdims=True)).reshape(-1, 2) @ cb.ones((2, 2))
+        best = cb.argmax(y, axis=1)
+        y = y + y[np.arange(len(y)), best][:, None] * cb.sum(y[:, best[:2]])
         nn.cross_entropy(y[:len(x)], (cb.tensor(i) > 5).astype("int64")).backward()
         opt.step()
         seen.assign(seen * 0.5 + cb.mean(h, axis=0).astype("float64"))

@@ -68,7 +68,7 @@ REFUSED = {
     "a view of an argument": (lambda x: cb.tensor(x[1:]), "view"),
     "a transposed argument": (lambda x: cb.tensor(x.T), "view"),
     "a reshaped argument": (lambda x: cb.tensor(x.reshape(3, 1)) * 2, "view"),
-    "an index made of an argument": (lambda x: cb.tensor(x)[cb.argmax(x).reshape(1)], "numpy"),
+    "a mask made of an argument": (lambda x: cb.tensor(x)[cb.tensor(x) > 0], "a mask would select as many"),
     "kept in a list": (lambda x: (KEPT.append(cb.tensor(x) * 2), cb.sum(x))[1], "kept outside: mul"),
     "kept in a closure": (keep_in_closure(), "kept outside: mul"),
     "kept in an attribute": (keep_in_an_attribute, "kept outside: mul"),
@@ -253,6 +253,9 @@ WRONG = {
     "label, swept": (lambda x, i: cb.grad(lambda x: cb.nn.cross_entropy(x, i))(x), ValueError, "target 3 in row 1"),
     "take": (lambda x, i: cb.take(x, i, axis=1), IndexError, "index 3 at place 1"),
     "one_hot": (lambda x, i: cb.one_hot(i, 3) * x, IndexError, "index 3"),
+    "gather": (lambda x, i: cb.gather(x, i[:, None]), IndexError, "index 3 at place 1"),
+    "pairs": (lambda x, i: x[np.arange(2), i], IndexError, "index 3 at place 1"),
+    "one": (lambda x, i: x[0, i[1]], IndexError, "index 3 is outside"),
 }
 
 
