@@ -35,7 +35,9 @@ cdef Tensor wrap(cbp_array *a):
 
 
 cpdef Tensor own_value(Tensor x):
-    """x, or a copy if its memory is a Parameter's and may change."""
+    """x, or a copy if its memory is a Parameter's and may change; a Number as an ordinary tensor."""
+    if type(x) is Number:
+        return float_operand(x)
     if not cbp_array_root(x.a).mutable:
         return x
     return linked(copied(x.a), x.record)
@@ -136,6 +138,8 @@ cdef cbp_array *scalar_array(double value, int code) except NULL:
 
 cdef Tensor as_operand(object x, int code, str op):
     """What meets a tensor of dtype `code`: tensors as they are, everything else cast to that dtype."""
+    if type(x) is Number:
+        return number_operand(x, code, op)
     if isinstance(x, Tensor):
         return <Tensor>x
     if code <= CBP_F64 and isinstance(x, (float, int)) and not isinstance(x, bool):
@@ -190,6 +194,8 @@ def tensor(data, dtype=None, *, requires_grad=False):
     """
     cdef Tensor t
     cdef int code
+    if type(data) is Number and dtype is None:
+        dtype = F32
     if isinstance(data, Tensor):
         t = wrap(copied((<Tensor>data).a)) if dtype is None else <Tensor>raw_cast(<Tensor>data, dtype)
         t.requires_grad = requires_grad

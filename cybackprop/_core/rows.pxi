@@ -73,7 +73,7 @@ cdef class UnaryRow(Row):
 
     def __call__(self, x, double p0=0.0, double p1=0.0):
         """Apply the row."""
-        return unary(self, as_tensor(x, self.name), p0, p1)
+        return unary(self, lone_operand(x), p0, p1)
 
 
 @cython.final
@@ -123,12 +123,23 @@ cdef class BinaryRow(Row):
 
     def __call__(self, a, b):
         """Apply the row."""
+        if type(a) is Number and type(b) is Number:
+            a = lone_operand(a)             # as the two floats
         return compare(self, a, b) if self.compares else binary(self, a, b)
 
 
-cdef Tensor as_tensor(object x, str op):
+cdef inline bint has_dtype(object x):
+    """Whether an operand has a dtype that others take."""
+    return isinstance(x, Tensor) and type(x) is not Number
+
+
+cdef inline Tensor lone_operand(object x):
+    return <Tensor>x if has_dtype(x) else tensor(x)
+
+
+def as_tensor(x):
     """An operand that meets no other tensor: arrays keep their dtype, Python numbers become float32."""
-    return <Tensor>x if isinstance(x, Tensor) else tensor(x)
+    return lone_operand(x)
 
 
 cdef int refuse_dtype(str op, int code) except -1:
@@ -208,14 +219,14 @@ cdef int note_binary_vjp(BinaryRow row, int side, cbp_array *a, cbp_array *b, Re
 cdef tuple met(str op, object x, object y):
     """Bring two operands to one dtype by the promotion table: tensors never change, everything else does."""
     cdef Tensor a, b
-    if isinstance(x, Tensor):
+    if has_dtype(x):
         a = <Tensor>x
         b = as_operand(y, a.a.dtype, op)
-    elif isinstance(y, Tensor):
+    elif has_dtype(y):
         b = <Tensor>y
         a = as_operand(x, b.a.dtype, op)
     else:
-        a = as_tensor(x, op)
+        a = lone_operand(x)
         b = as_operand(y, a.a.dtype, op)
     if a.a.dtype != b.a.dtype:
         raise DTypeError(f"{op}: {a.dtype} meets {b.dtype}; tensors are not cast silently, use astype")

@@ -163,6 +163,15 @@ cdef class SavedPrograms:
     def __dealloc__(self):
         cbp_saved_close(&self.s)
 
+    def __reduce__(self):
+        """Copies and pickles are the file, with the states as they are now."""
+        refuse_value("pickle")
+        return SavedPrograms, (self.contents(),), [name for name, s in self.states.items() if s.requires_grad]
+
+    def __setstate__(self, taking_gradients):
+        for name in taking_gradients:
+            self.states[name].requires_grad = True
+
     def contents(self):
         """The file with the states as they are now, between two runs."""
         cdef bytearray data = bytearray(self.s.size)

@@ -92,10 +92,10 @@ def as_operands(str op, *operands):
     for x in operands:
         if x is None:
             raise TypeError(f"{op}: an operand is None")
-        if isinstance(x, Tensor) and first is None:
+        if first is None and has_dtype(x):
             first = x
     if first is None:
-        first = as_tensor(operands[0], op)
+        first = lone_operand(operands[0])
     out = tuple([as_operand(x, first.a.dtype, op) for x in operands])
     for x in out:
         if (<Tensor>x).a.dtype != first.a.dtype:

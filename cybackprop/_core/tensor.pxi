@@ -374,9 +374,9 @@ cdef void release_view(Py_buffer *view) noexcept:
 def _rebuild(cls, values, requires_grad):
     if cls is Parameter:
         return Parameter(values, requires_grad=requires_grad)
-    if cls is State:
-        return State(values)
-    return tensor(values, requires_grad=requires_grad)
+    made = State(values) if cls is State else tensor(values)
+    made.requires_grad = requires_grad
+    return made
 
 
 def attach_method(str name, function):

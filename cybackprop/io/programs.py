@@ -72,6 +72,12 @@ class ProgramFile:
     programs : dict of str to LoadedProgram
     states : dict of str to State
         By path: "model/layers/0/weight", "opt/lr".  What the programs read and write: an `assign` counts at once.
+
+    Notes
+    -----
+    A pickle or a deep copy is what `save` would write: the programs, and the states as they are at that moment.  The
+    file and its programs, pickled together, go on sharing states; a State that is pickled with them is a copy of its
+    own.
     """
 
     def __init__(self, data):
@@ -85,8 +91,14 @@ class ProgramFile:
             if (tensors[name].dtype, tensors[name].shape) != (t.dtype, t.shape) or tensors[name].tobytes() != \
                     t.numpy().tobytes():
                 raise ModelFileError(f"tensor {name!r} is another one in the header than for its programs")
-        self.programs = {name: LoadedProgram(self._saved, k, name, *facts)
-                         for k, (name, *facts) in enumerate(self._saved.programs)}
+        self.programs = {name: LoadedProgram(self._saved, k) for k, (name, *_) in enumerate(self._saved.programs)}
+
+    def __getstate__(self):
+        """For pickles and copies, which are a file in memory too."""
+        return {"_saved": self._saved, "programs": self.programs}
+
+    def __setstate__(self, state):
+        vars(self).update(state, states=state["_saved"].states)
 
     def __getitem__(self, name):
         return self.programs[name]
@@ -113,13 +125,22 @@ class LoadedProgram:
     name : str
     inputs, results : dict of str to (dtype, shape)
         Lengths that follow the batch size are texts: "B", "2 B + 1".
+
+    Notes
+    -----
+    It pickles and copies as its whole file does, see `ProgramFile`.
     """
 
-    def __init__(self, saved, number, name, batch, inputs, results):
-        self.name, self._batch, self._ports = name, batch, inputs
+    def __init__(self, saved, number):
+        self._of = saved, number
+        self.name, self._batch, inputs, results = saved.programs[number]
+        self._ports = inputs
         self._at = lru_cache(maxsize=8)(partial(_bound, saved, number, [name for name, *_ in results]))
         self.inputs = {n: (dtype, tuple(map(_length, lengths))) for n, dtype, lengths in inputs}
         self.results = {n: (dtype, tuple(map(_length, lengths))) for n, dtype, lengths in results}
+
+    def __reduce__(self):
+        return LoadedProgram, self._of
 
     def __call__(self, *args, **arrays):
         """Run it.

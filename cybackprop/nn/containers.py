@@ -1,15 +1,15 @@
 """Lists and dicts of modules that tell programs when they change."""
 
-from cybackprop._core.engine import Parameter, structure_changed
+from cybackprop._core.engine import State, structure_changed
 
 
 def is_member(value):
-    """Whether a value is, or holds, something with parameters."""
+    """Whether a value is, or holds, a State or something with parameters."""
     if isinstance(value, (list, tuple)):
         return any(map(is_member, value))
     if isinstance(value, dict):
         return any(map(is_member, value.values()))
-    return isinstance(value, Parameter) or hasattr(value, "named_parameters")
+    return isinstance(value, State) or hasattr(value, "named_parameters")
 
 
 def tracked(value):
@@ -38,7 +38,7 @@ def noting(kind, names):
 
 
 class ModuleList(list):
-    """A list of modules or parameters; Module makes one of every list or tuple of them that it is given.
+    """A list of modules, parameters or other States; Module makes one of every list or tuple of them that it is given.
 
     Edits count as a change of structure, so that compiled programs notice them.
     """
@@ -53,7 +53,7 @@ class ModuleList(list):
 
 
 class ModuleDict(dict):
-    """A dict of modules or parameters by name; see `ModuleList`."""
+    """A dict of modules, parameters or other States by name; see `ModuleList`."""
 
     vars().update(noting(dict, ["__init__", "clear", "pop", "popitem", "setdefault", "update", "__setitem__",
                                 "__delitem__", "__ior__"]))

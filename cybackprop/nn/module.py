@@ -1,12 +1,13 @@
-"""Module: named parameters, state, train and eval."""
+"""Module: named parameters and buffers, state, train and eval."""
 
 import contextlib
 
 import numpy as np
 
-from cybackprop._core.engine import Parameter, Tensor, structure_changed, tensor
-from cybackprop.errors import ShapeError
+from cybackprop._core.engine import Parameter, State, Tensor, structure_changed, tensor
+from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.io import load_tensors, save_tensors
+from cybackprop.io.programs import TAKES
 from cybackprop.nn.containers import ModuleDict, ModuleList, tracked
 from cybackprop.ops.registry import public
 
@@ -15,7 +16,8 @@ class Module:
     """A function with parameters.
 
     Subclass it, assign Parameters and Modules (or lists and dicts of them) to attributes in ``__init__`` and write
-    ``forward``; there is no ``super().__init__()`` to call.
+    ``forward``; there is no ``super().__init__()`` to call.  What changes without being trained, a running mean or a
+    counter, is a `cybackprop.State`: a buffer, saved and copied with the parameters.
 
     Examples
     --------
@@ -58,13 +60,35 @@ class Module:
 
     def named_parameters(self):
         """(name, parameter) for all in it, like ("layers.0.weight", ...); a shared one once."""
-        for name, member in _walk(self, ""):
-            if _is_parameter(member):
-                yield name, member
+        return ((name, member) for name, member in _walk(self, "") if _is_parameter(member))
 
     def parameters(self):
         """All parameters, in the order of assignment."""
         return [p for _, p in self.named_parameters()]
+
+    def named_buffers(self):
+        """(name, State) for all States in it that are no Parameters, as in `named_parameters`; a shared one once.
+
+        Examples
+        --------
+        >>> import cybackprop as cb
+        >>> from cybackprop import nn
+        >>> class Counting(nn.Module):
+        ...     def __init__(self):
+        ...         self.calls = cb.State(0.0)
+        ...     def forward(self, x):
+        ...         self.calls.assign(self.calls + 1)
+        ...         return x
+        >>> model = nn.Sequential(nn.Dense(2, 2), Counting())
+        >>> _ = model(cb.ones((1, 2)))
+        >>> [(name, b.item()) for name, b in model.named_buffers()], list(model.state_dict())
+        ([('layers.1.calls', 1.0)], ['layers.0.weight', 'layers.0.bias', 'layers.1.calls'])
+        """
+        return ((name, member) for name, member in _walk(self, "") if _is_buffer(member))
+
+    def buffers(self):
+        """All States that are no Parameters, in the order of assignment."""
+        return [b for _, b in self.named_buffers()]
 
     def train(self, mode=True):
         """Switch to training (dropout active) or, with False, to evaluation; returns the module."""
@@ -91,11 +115,11 @@ class Module:
     # ---- state
 
     def state_dict(self):
-        """Copies of all parameters as NumPy arrays by name."""
-        return {name: np.array(p) for name, p in self.named_parameters()}
+        """Copies of all parameters, then of all buffers, as NumPy arrays by name."""
+        return {name: np.array(state) for name, state in self._states().items()}
 
     def load_state_dict(self, state):
-        """Write values into the parameters; all names and shapes are checked before anything is written.
+        """Write values into parameters and buffers; names, shapes and dtypes are checked before anything is written.
 
         Raises
         ------
@@ -103,23 +127,34 @@ class Module:
             Names are missing or unknown; they are listed.
         ShapeError
             A shape differs.
+        DTypeError
+            Values are of a kind that is not cast: floats for an int64 State, numbers for a bool one, text.
         """
-        own = dict(self.named_parameters())
+        own = self._states()
         missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
         if missing or unknown:
             raise KeyError(f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
-        values = {name: np.array(value) for name, value in state.items()}      # copies: a view of this model is legal
-        for name, p in own.items():
-            if values[name].shape != p.shape:
-                hint = "; torch weights are (out, in): transpose them" if values[name].T.shape == p.shape else ""
-                raise ShapeError(f"load_state_dict: {name} has shape {values[name].shape}, the model {p.shape}{hint}")
-            if values[name].dtype.kind not in "fiub":
-                raise TypeError(f"load_state_dict: {name} holds {values[name].dtype} data")
-        for name, p in own.items():
-            p.assign(values[name])
+        values = {}                      # copies: a view of this model is legal
+        for name, mine in own.items():
+            value = np.array(state[name])
+            _check("load_state_dict", name, value, mine)
+            values[name] = tensor(value, mine.dtype)
+        for name, mine in own.items():
+            mine.assign(values[name])
+
+    def _states(self):
+        """{name: State} of the parameters, then of the buffers."""
+        found = _walk(self, "")
+        pairs = [pair for is_one in (_is_parameter, _is_buffer) for pair in found if is_one(pair[1])]
+        own = dict(pairs)
+        if len(own) != len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"{type(self).__name__}: two of its States have the same name, "
+                             f"{', '.join(sorted({n for n in names if names.count(n) > 1}))}; rename a key of a dict")
+        return own
 
     def save(self, path, metadata=None):
-        """Write the parameters to a safetensors file; an existing file is replaced whole or not at all.
+        """Write parameters and buffers to a safetensors file; an existing file is replaced whole or not at all.
 
         Parameters
         ----------
@@ -129,11 +164,11 @@ class Module:
         save_tensors(path, self.state_dict(), metadata)
 
     def load(self, path):
-        """Read parameters that `save` wrote (or any safetensors file with these names) and return the module.
+        """Read what `save` wrote (or any safetensors file with these names) and return the module.
 
         Raises
         ------
-        ModelFileError, KeyError, ShapeError
+        ModelFileError, KeyError, ShapeError, DTypeError
             The model is as before.
         """
         state, _ = load_tensors(path)
@@ -150,12 +185,25 @@ class Module:
         return ""
 
 
-_stand_ins: set[int] = set()             # ids of tensors that stand for parameters during a functional_call
+_stand_ins: dict[int, bool] = {}         # ids of tensors in a functional_call: whether they stand for a parameter
 _PLAIN = {bool, int, float, str, type(None)}             # what most attributes are that are no members
 
 
 def _is_parameter(member):
-    return isinstance(member, Parameter) or (isinstance(member, Tensor) and id(member) in _stand_ins)
+    return isinstance(member, Parameter) or _stand_ins.get(id(member), False)
+
+
+def _is_buffer(member):
+    return (isinstance(member, State) or id(member) in _stand_ins) and not _is_parameter(member)
+
+
+def _check(what, name, value, own):
+    """Refuse an array or a Tensor that a State does not take: of another shape, or of a kind that is not cast."""
+    if value.shape != own.shape:
+        hint = "; torch weights are (out, in): transpose them" if value.shape[::-1] == own.shape else ""
+        raise ShapeError(f"{what}: {name} has shape {value.shape}, the model {own.shape}{hint}")
+    if value.dtype.kind not in TAKES[own.dtype.kind] and (value.size or value.dtype.kind not in "biuf"):
+        raise DTypeError(f"{what}: {name} holds {value.dtype} data, the model {own.dtype}")
 
 
 def _members(thing):
@@ -176,21 +224,22 @@ def _walk(thing, name):
             continue
         seen.add(id(thing))
         found.append(pair)
-        if type(thing) is not Parameter:
-            todo += [(f"{name}.{k}" if name else k, v) for k, v in _members(thing) if type(v) not in _PLAIN
-                     and (isinstance(v, (Parameter, Module, ModuleList, ModuleDict)) or _is_parameter(v))][::-1]
+        todo += [(f"{name}.{k}" if name else k, v) for k, v in _members(thing) if type(v) not in _PLAIN
+                 and (isinstance(v, (State, Module, ModuleList, ModuleDict)) or id(v) in _stand_ins)][::-1]
     return found
 
 
 @public
 def functional_call(model, params, *args, **kwargs):
-    """model(*args) with other values in the place of its parameters.
+    """model(*args) with other values in the place of its parameters and buffers.
 
     Parameters
     ----------
     model : Module
     params : dict of str to Tensor or array-like
-        By the names of `named_parameters`; those not given stay.
+        By the names of `named_parameters` and `named_buffers`; those not given stay.  What the call writes into a
+        buffer goes into the State that is given for it; a Tensor can't be written, and from an array a State is made
+        that lasts as long as the call.
     *args, **kwargs
         What the model is called with.
 
@@ -198,8 +247,8 @@ def functional_call(model, params, *args, **kwargs):
     ------
     KeyError
         A name the model does not have.
-    ShapeError
-        A value of another shape.
+    ShapeError, DTypeError
+        A value of another shape, or of a kind that is not cast.
 
     Examples
     --------
@@ -212,17 +261,22 @@ def functional_call(model, params, *args, **kwargs):
     """
     if not isinstance(model, Module):
         raise TypeError(f"functional_call: a Module is needed, not {type(model).__name__}")
-    own = dict(model.named_parameters())
+    own, stand_ins, added = model._states(), {}, {}
     for name, value in params.items():
         if name not in own:
-            raise KeyError(f"functional_call: the model has no parameter {name!r}; it has {', '.join(own)}")
-        if np.shape(value) != own[name].shape:
-            raise ShapeError(f"functional_call: {name} has shape {np.shape(value)}, the model {own[name].shape}")
-    stand_ins = {id(own[n]): v if isinstance(v, Tensor) else tensor(v, own[n].dtype) for n, v in params.items()}
+            raise KeyError(f"functional_call: the model has no parameter or buffer {name!r}; it has {', '.join(own)}")
+        mine, trained = own[name], _is_parameter(own[name])
+        value = value if isinstance(value, Tensor) else np.asarray(value)
+        _check("functional_call", name, value, mine)
+        if not isinstance(value, Tensor):
+            value = tensor(value, mine.dtype)
+            value = value if trained else State(value)       # of a tensor: each run of a program makes it anew
+        stand_ins[id(mine)] = value
+        if id(value) not in _stand_ins:
+            added[id(value)] = trained
     with contextlib.ExitStack() as undo:
-        added = {id(t) for t in stand_ins.values()} - _stand_ins
         _stand_ins.update(added)
-        undo.callback(_stand_ins.difference_update, added)
+        undo.callback(lambda: [_stand_ins.pop(key) for key in added])
         for _, holder in _walk(model, ""):
             for key, member in _slots(holder):
                 if id(member) in stand_ins:

@@ -6,14 +6,9 @@ import operator
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import StructuredRow, Tensor, apply, tensor
+from cybackprop._core.engine import StructuredRow, Tensor, apply, as_tensor, tensor
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.registry import linear, public, structured
-
-
-def as_tensor(x):
-    """Tensors as they are, anything else through `tensor`."""
-    return x if isinstance(x, Tensor) else tensor(x)
 
 
 def normal_axis(axis, ndim, op):

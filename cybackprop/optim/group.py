@@ -2,7 +2,7 @@
 
 from collections.abc import MutableMapping
 
-from cybackprop._core.engine import State, Tensor, number, structure_changed
+from cybackprop._core.engine import State, Tensor, live_number, structure_changed
 from cybackprop.nn.containers import ModuleList
 
 PAIRS = {"betas": ("beta1", "beta2")}    # options that are several numbers of the update rule
@@ -14,6 +14,9 @@ class Group(MutableMapping):
     A number that the update rule reads lives in a cell, a float64 State: ``group["lr"]`` reads it,
     ``group["lr"] = 0.1`` writes it, and whoever holds the cell, a compiled program for one, finds the new value there.
     Everything else ("params", decay_bias, amsgrad) is kept as it is given; changing that is a change of structure.
+
+    ``group["lr"]`` is a Python float.  In a function that is being compiled it stands for the float that each run finds
+    there: ``group["lr"] = group["lr"] * 0.5`` halves it in every run.
 
     Parameters
     ----------
@@ -59,15 +62,18 @@ class Group(MutableMapping):
         if key not in self._numbers:
             return self._others[key]
         kind, cells = self._numbers[key]
-        return tuple(number(c) for c in cells) if kind is tuple else kind(number(cells[0]))
+        if kind is bool:                 # programs branch on it
+            return bool(cells[0])
+        return tuple(map(live_number, cells)) if kind is tuple else live_number(cells[0])
 
     def __setitem__(self, key, value):
         if key in self._numbers:
             _, cells = self._numbers[key]
-            was_on = bool(cells[0])
+            switch = key in self._switches           # only of those a program asks whether they are on
+            was_on = switch and bool(cells[0])
             for c, v in zip(cells, self._parsed(key, value), strict=True):
                 c.assign(v)
-            if key in self._switches and bool(cells[0]) != was_on:
+            if switch and bool(cells[0]) != was_on:
                 structure_changed()
         elif key not in self._others or not _same(self._others[key], value):
             self._keys[key] = None

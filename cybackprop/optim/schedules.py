@@ -3,7 +3,7 @@
 import math
 import operator
 
-from cybackprop._core.engine import State, Tensor, number, tensor
+from cybackprop._core.engine import State, Tensor, live_number, number, tensor
 from cybackprop.ops.elementwise import functions
 from cybackprop.ops.selection import where
 
@@ -45,7 +45,7 @@ class Schedule:
     @property
     def base(self):
         """The rates that it starts from, one a group; settable."""
-        return [number(rate) for rate in self._base]
+        return list(map(live_number, self._base))
 
     @base.setter
     def base(self, rates):

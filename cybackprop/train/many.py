@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import State
 from cybackprop.nn.layers import Dropout
 from cybackprop.ops.random import Generator
 from cybackprop.optim.rules import OPTIMIZERS
@@ -26,7 +25,7 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     Parameters
     ----------
     models : sequence of Module
-        They may differ in everything; none may share a Parameter with another.
+        They may differ in everything; none may share a Parameter, another State or a Generator with another.
     X, y : array-like, first axis samples
         Shared, and read only.
     loss, optimizer, lr, epochs, batch_size, rows, patience
@@ -49,7 +48,7 @@ def fit_many(models, X, y, *, loss="cross_entropy", optimizer="adam", lr=1e-3, e
     Raises
     ------
     ValueError
-        A list of options of another length than the models', or a Parameter that two models share.  This, and what
+        A list of options of another length than the models', or something that two models share.  This, and what
         `Trainer.fit` refuses, is noticed before any network has changed.
 
     Notes
@@ -102,12 +101,12 @@ def _parameters(models):
     """The parameters of each; no two may share one, nor another State or a Generator."""
     owner, out = {}, []
     for i, model in enumerate(models):
-        found = dict(model.named_parameters())
-        out.append(list(found.values()))
+        out.append(model.parameters())
+        found = [*model.named_parameters(), *model.named_buffers()]
         for place, module in model.named_modules():
-            found |= {f"{place}.{name}": thing for name, thing in vars(module).items()
-                      if isinstance(thing, (State, Generator))}
-        for name, thing in found.items():
+            found += [(f"{place}.{name}", thing) for name, thing in vars(module).items()
+                      if isinstance(thing, Generator)]
+        for name, thing in found:
             if owner.setdefault(id(thing), i) != i:
                 kind = type(thing).__name__.lower()
                 raise ValueError(f"fit_many: models {owner[id(thing)]} and {i} share the {kind} {name.lstrip('.')}; "

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import cybackprop as cb
+from cybackprop import nn
 from cybackprop.cli import modelfile
 from cybackprop.data import digits
 from cybackprop.io import save_tensors
@@ -160,6 +161,16 @@ def test_info_of_another_program_s_file(run):
     save_tensors("f", {"weight\x1b[31m": np.zeros((2, 3))}, {"format": "pt\nx"})
     code, out, _ = run("info", "f")
     assert code == 0 and "weight\\x1b[31m  float64  (2, 3)" in out and "format: pt\\nx" in out
+
+
+def test_info_of_a_network_with_states_that_are_not_trained(run):
+    model = nn.Dense(2, 3, rng=0)
+    model.calls, model.seen, model.mean = cb.State(7), cb.State([True, False, True]), cb.State([0.5, 1.0, 2.0])
+    model.save("m")
+    code, out, err = run("info", "m")
+    assert (code, err) == (0, "") and ": 5 tensors, 16 numbers" in re.sub(r": [\d,]+ bytes,", ":", out)
+    assert re.findall(r"^  (\S+  \S+  .*)$", out, re.M) == [
+        "weight  float32  (2, 3)", "bias  float32  (3,)", "calls  int64  ()", "seen  bool  (3,)", "mean  float32  (3,)"]
 
 
 def test_config(run):

@@ -1,7 +1,7 @@
 """A run with everything that must survive a save: `python resumable.py SAVED RESULT OPTIMIZER PATIENCE STEPS` goes on.
 
 3 epochs of 7 batches, the last of them ragged; dropout from a generator of its own and from the process's default one;
-a schedule by epochs or steps; EarlyStopping, and a callback of one's own.
+a layer that keeps running means; a schedule by epochs or steps; EarlyStopping, and a callback of one's own.
 """
 
 import pickle
@@ -20,6 +20,22 @@ OPTIMIZERS = {
     "rmsprop": lambda p: optim.RMSprop(p, lr=0.02, centered=True),
     "each step": lambda p: optim.AdamW(p, lr=0.05),
 }
+
+
+class Centred(nn.Module):
+    """Subtracts a running mean; keeps States of three dtypes that are no Parameters."""
+
+    def __init__(self, n):
+        self.mean, self.past = cb.State(np.zeros(n, "float32")), [cb.State(np.int64(0)), cb.State(np.zeros(n, bool))]
+
+    def forward(self, x):
+        if self.training:
+            calls, positive = self.past
+            now = x.detach().mean(0)
+            self.mean.assign(self.mean * 0.9 + now * 0.1)
+            calls.assign((calls.astype("float64") + 1).astype("int64"))
+            positive.assign(positive | (now > 0.5))
+        return x - self.mean
 
 
 class Average(train.Callback):
@@ -50,7 +66,8 @@ def parts(optimizer, seed=None):
     """Model, optimizer and schedule; without a seed the first values are arbitrary."""
     rng = cb.Generator(np.random.SeedSequence().entropy % 2 ** 63 if seed is None else seed)
     model = nn.Sequential(nn.Dense(6, 16, activation="relu", rng=rng), nn.Dropout(0.3, rng=rng.spawn()),
-                          nn.Dense(16, 8, activation="tanh", rng=rng), nn.Dropout(0.2), nn.Dense(8, 3, rng=rng))
+                          Centred(16), nn.Dense(16, 8, activation="tanh", rng=rng), nn.Dropout(0.2),
+                          nn.Dense(8, 3, rng=rng))
     opt = OPTIMIZERS[optimizer](model.parameters())
     every, last = ("step", EPOCHS * BATCHES) if optimizer == "each step" else ("epoch", EPOCHS)
     schedule = optim.WarmupLR(opt, 1, 0.5, after=lambda o: optim.CosineLR(o, last))

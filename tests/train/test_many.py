@@ -130,6 +130,7 @@ def test_a_refused_call_leaves_the_networks_as_they_were():
 @pytest.mark.parametrize("name, shared, says", [
     ("weight", cb.Parameter([[1.0]]), r"parameter layers\.0\.weight"),
     ("seen", cb.State(0.0), r"state layers\.0\.seen"),
+    ("past", [{"x": cb.State(0)}], r"state layers\.0\.past\.0\.x"),
     ("rng", cb.Generator(3), r"generator layers\.0\.rng")])
 def test_networks_that_share_something_are_not_independent(name, shared, says):
     models = networks()

@@ -1,0 +1,234 @@
+"""Options of an optimizer that are read and written while a program is recorded: they count as the floats they are."""
+
+import math
+
+import numpy as np
+import pytest
+
+import cybackprop as cb
+from cybackprop import nn, optim
+from cybackprop._core import engine
+
+X = np.random.default_rng(0).standard_normal((6, 3)).astype("float32")
+Y = np.arange(6) % 2
+
+
+class Agent:
+    """A network, its optimizer and a step that changes the options."""
+
+    def __init__(self, change, make=lambda p: optim.SGD(p, lr=0.3, momentum=0.5)):
+        self.model = nn.Dense(3, 2, rng=0)
+        self.opt, self.change = make(self.model.parameters()), change
+        self.group = self.opt.param_groups[0]
+
+    def step(self, x, y):
+        self.opt.zero_grad()
+        loss = nn.cross_entropy(self.model(x), y)
+        loss.backward()
+        self.change(self.opt.param_groups[0], loss)
+        self.opt.step()
+        return loss
+
+    def bits(self):
+        cells = {name: self.group.cell(name).item().hex() for name in self.opt.numbers}
+        return [p.numpy().tobytes() for p in self.model.parameters()], cells
+
+
+def put(group, **options):
+    group.update(options)
+
+
+def two_writes(group):
+    """What was read before a write is the float that it was."""
+    lr = group["lr"]
+    group["lr"] = lr * 0.5
+    group["lr"] = lr * 0.25 + group["lr"] * 0.5
+
+
+def by_hand(group):
+    """A float meets a float32 tensor."""
+    for p in group["params"]:
+        p.assign(p - group["lr"] * p.grad)
+        p.assign(p - p.grad * (group["lr"] / 3))
+
+
+CHANGES = {
+    "half": lambda g, loss: put(g, lr=g["lr"] * 0.5),
+    "from the right": lambda g, loss: put(g, lr=1e-3 + 0.7 * g["lr"]),
+    "less, over": lambda g, loss: put(g, lr=(1 - g["lr"]) / 7, momentum=0.1 / (3 + g["lr"]) - 1 / 9),
+    "minus, abs, plus": lambda g, loss: put(g, lr=abs(-g["lr"] * 0.9) + (+g["lr"]) * 0.01),
+    "of two options": lambda g, loss: put(g, lr=g["lr"] * (1 - g["momentum"] / 10), momentum=g["momentum"] * g["lr"]),
+    "NumPy's numbers": lambda g, loss: put(g, lr=g["lr"] * np.float64(0.9) + np.int64(1) / 64),
+    "ints and bools": lambda g, loss: put(g, lr=g["lr"] * 2 / 3 + True / 8),
+    "a tensor of the run": lambda g, loss: put(g, lr=loss.detach() * 0.1),
+    "beside a float32 tensor": lambda g, loss: put(g, lr=g["lr"] * 0.9 + loss.detach() * 1e-3 * g["lr"]),
+    "beside a float64 tensor": lambda g, loss: put(g, lr=loss.detach().astype("float64") * 1e-3 + g["lr"] * 0.9),
+    "functions make float32": lambda g, loss: put(g, lr=cb.maximum(cb.exp(g["lr"] * -0.9), 0.1)),
+    "of two floats": lambda g, loss: put(g, lr=cb.minimum(g["lr"] * 0.7, g["momentum"] * 0.3)),
+    "where": lambda g, loss: put(g, lr=cb.where(loss.detach() > 0.1, g["lr"] * 0.9, g["lr"] * 0.1)),
+    "tensor, stack": lambda g, loss: put(g, lr=cb.stack([cb.tensor(g["lr"]), cb.tensor(0.1)]).sum() * 0.5),
+    "a State of it": lambda g, loss: put(g, lr=cb.State(g["lr"] * 0.9)),
+    "an array": lambda g, loss: put(g, lr=cb.sum(cb.tensor(g["lr"] * 0.1 * np.ones(3)))),
+    "written twice": lambda g, loss: two_writes(g),
+    "by hand": lambda g, loss: by_hand(g),
+    "its smaller": lambda g, loss: put(g, lr=max(g["lr"] * 0.9, 1e-3)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_bits_of_the_eager_step_with_one_program(name):
+    eager, recorded = Agent(CHANGES[name]), Agent(CHANGES[name])
+    step = cb.compile(recorded.step)
+    seen = set()
+    for _ in range(5):
+        losses = eager.step(cb.tensor(X), Y), step(cb.tensor(X), Y)
+        assert losses[0].item().hex() == losses[1].item().hex() and eager.bits() == recorded.bits()
+        seen.add(eager.bits()[1]["lr"])
+    assert len(step.programs) == 1 and (len(seen) > 3 or name == "by hand")
+
+
+@pytest.mark.parametrize("name", ["half", "by hand"])
+def test_changes_from_outside_in_between(name):
+    """No call has a number of its own: neither one that is written there nor a schedule's."""
+    eager, recorded = Agent(CHANGES[name]), Agent(CHANGES[name])
+    agents, step = (eager, recorded), cb.compile(recorded.step)
+    schedules = [optim.StepLR(a.opt, 1, 0.5) for a in agents]
+    for k in range(6):
+        for agent, schedule, run in zip(agents, schedules, (eager.step, step), strict=True):
+            if k % 2:
+                schedule.step()
+            else:
+                agent.group["lr"] = 0.1 * (4 - k)            # 0 at last
+            run(cb.tensor(X), Y)
+        assert eager.bits() == recorded.bits()
+    assert len(step.programs) == 1
+
+
+@pytest.mark.parametrize("where", ["cell", "argument", "default"])
+def test_a_group_that_the_function_knows(where):
+    def make():
+        agent = Agent(None)
+        group = agent.group
+
+        def closed(x):
+            group["lr"] = group["lr"] * 0.5
+            return x * group["lr"]
+
+        def given(x, g=group):
+            g["lr"] = g["lr"] * 0.5
+            return x * g["lr"]
+
+        return agent, closed if where == "cell" else given
+
+    def given(agent):
+        return [agent.group] if where == "argument" else []
+
+    (eager, f), (recorded, g) = make(), make()
+    step = cb.compile(g)
+    for k in range(5):
+        made = f(cb.tensor(X), *given(eager)), step(cb.tensor(X), *given(recorded))
+        assert made[0].numpy().tobytes() == made[1].numpy().tobytes()
+        assert eager.group["lr"] == recorded.group["lr"] == 0.3 * 0.5 ** (k + 1)
+    assert len(step.programs) == 1
+
+
+@pytest.mark.parametrize("read", ["closed", "attribute"])
+def test_reading_alone_pins_nothing(read):
+    agent = Agent(None)
+    group, opt = agent.group, agent.opt
+    f = cb.compile((lambda x: x * group["lr"]) if read == "closed" else (lambda x: x * opt.param_groups[0]["lr"]))
+    for k in range(5):
+        group["lr"] = 0.1 * (k + 1)
+        assert f(cb.tensor(X)).numpy().tobytes() == (cb.tensor(X) * (0.1 * (k + 1))).numpy().tobytes()
+    assert len(f.programs) == 1
+
+
+BUILT_IN = {
+    "SGD": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "plain SGD": lambda p: optim.SGD(p, lr=0.1),
+    "RMSprop": lambda p: optim.RMSprop(p, momentum=0.5, centered=True),
+    "Adagrad": lambda p: optim.Adagrad(p, lr_decay=0.1),
+    "Adam": lambda p: optim.Adam(p, amsgrad=True),
+    "AdamW": optim.AdamW,
+}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_steps_guard_no_number_but_switches(name):
+    """With a schedule of every kind; other rates from outside take the same program."""
+    agent = Agent(lambda g, loss: schedule.step(), BUILT_IN[name])
+    schedule = optim.WarmupLR(agent.opt, 2, after=lambda o: optim.CosineLR(o, 4))
+    step = cb.compile(agent.step)
+    for k in range(5):
+        schedule.base = [0.1 / (k + 1)]
+        agent.group["weight_decay"] = 0.01 * k
+        step(cb.tensor(X), Y)
+    assert len(step.programs) == 1
+    guarded = {tuple(inputs) for what, inputs, *_ in step.programs[0].instructions() if what.startswith("guard")}
+    assert len(guarded) == len(agent.opt._watched)
+
+
+def test_a_branch_on_an_option_is_guarded_by_its_truth():
+    def change(group, loss):
+        if group["lr"] > 0.1:
+            group["lr"] = group["lr"] * 0.5
+
+    eager, recorded = Agent(change), Agent(change)
+    step = cb.compile(recorded.step)
+    for _ in range(6):
+        eager.step(cb.tensor(X), Y), step(cb.tensor(X), Y)
+        assert eager.bits() == recorded.bits()
+    assert len(step.programs) == 2
+
+
+def test_a_flag_is_a_bool():
+    agent = Agent(None)
+    seen = []
+    f = cb.compile(lambda x: seen.append(agent.group["nesterov"]) or x * (2.0 if agent.group["nesterov"] else 3.0))
+    for flag, factor in ((False, 3.0), (False, 3.0), (True, 2.0), (False, 3.0)):
+        agent.group["nesterov"] = flag
+        assert f(cb.ones(1)).tolist() == [factor]
+    assert len(f.programs) == 2 and set(map(type, seen)) == {bool}
+
+
+REFUSED = {                              # what a float can do and no program can, and what eager code can't either
+    "float": (lambda g: float(g["lr"]), cb.TapeError, "being recorded"),
+    "math": (lambda g: math.sqrt(g["lr"]), cb.TapeError, "being recorded"),
+    "power": (lambda g: g["lr"] ** 2, cb.TapeError, r"\*\*: a program is being recorded"),
+    "to a power": (lambda g: 0.5 ** g["lr"], cb.TapeError, r"\*\*: a program is being recorded"),
+    "format": (lambda g: f"{g['lr']:.3f}", TypeError, "format"),
+    "modulo": (lambda g: g["lr"] % 2, TypeError, "unsupported operand"),
+    "an int64 tensor": (lambda g: cb.tensor([1, 2]) * g["lr"], cb.DTypeError, "int64 tensor does not meet float64"),
+    "over zero": (lambda g: g["lr"] / 0, ZeroDivisionError, "division by zero"),
+    "of two elements": (lambda g: put(g, lr=cb.ones(2)), cb.TapeError, "being recorded"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_while_recording_changes_nothing(name):
+    use, error, message = REFUSED[name]
+    agent = Agent(None)
+    before = agent.bits()
+    with pytest.raises(error, match=message):
+        cb.compile(lambda x: use(agent.group))(cb.ones(1))
+    assert agent.bits() == before and not engine.is_recording() and type(agent.group["lr"]) is float
+
+
+def test_what_comes_back_is_a_tensor():
+    agent = Agent(None)
+    f = cb.compile(lambda x: (agent.group["lr"], -agent.group["momentum"], x))
+    for k in range(4):
+        agent.group["lr"] = 0.1 * k
+        lr, momentum, _ = f(cb.ones(1))
+        assert type(lr) is type(momentum) is cb.Tensor and lr.dtype == momentum.dtype == "float64"
+        assert (lr.item(), momentum.item()) == (0.1 * k, -0.5)
+    assert len(f.programs) == 1
+
+
+def test_eagerly_it_is_a_float():
+    agent = Agent(CHANGES["half"], lambda p: optim.Adam(p, lr=0.5))
+    assert type(agent.group["lr"]) is float and set(map(type, agent.group["betas"])) == {float}
+    agent.step(cb.tensor(X), Y)
+    assert agent.group["lr"] == 0.25
+    agent.group["lr"] = cb.tensor(0.125)
+    assert agent.group["lr"] == 0.125 and repr(agent.group["lr"]) == "0.125"
