@@ -82,6 +82,9 @@ cdef class BodyRecorder(Recorder):
             self.grads[id(t)] = [t, t.grad_, read]
         return 0 if self.outer is None else (<Recorder>self.outer).see_grad(t, read)
 
+    cdef int end(self, str why) except -1:
+        raise TapeError(f"{self.what}: {why}, which a body can't do")
+
     cdef int read(self, str what, cbp_array *a, str cure="compute with tensors (cb.where, cb.cond, ...), or return the "
                   "tensor and read it outside") except -1:
         raise TapeError(f"{self.what}: `{what}` reads a value at {self.place()}, which is another in every step; {cure}")

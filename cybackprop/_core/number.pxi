@@ -22,8 +22,8 @@ cdef class Number(Tensor):
     def __rmul__(self, other): return arithmetic(MUL, other, self)
     def __truediv__(self, other): return arithmetic(DIV, self, other)
     def __rtruediv__(self, other): return arithmetic(DIV, other, self)
-    def __pow__(self, other, modulo): return no_power()
-    def __rpow__(self, other, modulo): return no_power()
+    def __pow__(self, other, modulo): return float(self) ** other        # it ends the recording: powers of floats have
+    def __rpow__(self, other, modulo): return other ** float(self)       # other last bits in Python than those of tensors
     def __neg__(self): return as_number(unary(NEG, float_operand(self), 0, 0))
     def __abs__(self): return as_number(unary(ABS, float_operand(self), 0, 0))
     def __eq__(self, other): return arithmetic(EQUAL, self, other)
@@ -32,11 +32,6 @@ cdef class Number(Tensor):
     def __le__(self, other): return arithmetic(LESS_EQUAL, self, other)
     def __gt__(self, other): return arithmetic(GREATER, self, other)
     def __ge__(self, other): return arithmetic(GREATER_EQUAL, self, other)
-
-
-cdef object no_power():
-    raise TapeError("**: a program is being recorded, and powers of floats have other last bits in Python than those "
-                    "of tensors; keep the number in a cybackprop.State and raise that")
 
 
 cdef Tensor as_number(Tensor x):

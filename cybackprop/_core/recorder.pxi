@@ -40,6 +40,12 @@ cdef int value_read(str what, cbp_array *a) except -1:
     return 0
 
 
+def end_recording(str why):
+    """What comes next is nothing that a program can do: where one is being recorded, the call goes on eagerly."""
+    if recording():
+        (<Recorder>cbp_recorder).end(f"{why} at {(<Recorder>cbp_recorder).place()}")
+
+
 def mask_read(Tensor mask):
     """How many elements a mask selects is about to be seen: the length of what is made of them."""
     if recording():

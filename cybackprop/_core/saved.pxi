@@ -165,7 +165,7 @@ cdef class SavedPrograms:
 
     def __reduce__(self):
         """Copies and pickles are the file, with the states as they are now."""
-        refuse_value("pickle")
+        end_recording("a loaded program is pickled, which reads its States")
         return SavedPrograms, (self.contents(),), [name for name, s in self.states.items() if s.requires_grad]
 
     def __setstate__(self, taking_gradients):

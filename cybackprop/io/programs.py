@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from cybackprop._core.engine import SavedPrograms, Tensor, is_recording, run_loaded, tensor
+from cybackprop._core.engine import SavedPrograms, Tensor, end_recording, run_loaded, tensor
 from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError
 from cybackprop.io.atomic import atomic_write
 from cybackprop.io.safetensors import parse_tensors
@@ -161,9 +161,7 @@ class LoadedProgram:
         TapeError, ValueError
             The data take another branch than the recorded ones, or an operation refuses them.  States are as before.
         """
-        if is_recording():
-            raise TapeError(f"{self.name}: a loaded program can't be a part of another one: nothing says what it does "
-                            "in between")
+        end_recording(f"a loaded program, {self.name}, is called, which can't be a part of another one,")
         values = self._named(args, arrays)
         tensors = [self._tensor(name, dtype, values[name]) for name, dtype, _ in self._ports]
         program = self._at(self._batch_of(tensors))
