@@ -129,23 +129,26 @@ cdef cbp_array *scalar_array(double value, int code) except NULL:
         (<float *>a.data)[0] = <float>value
     else:
         (<double *>a.data)[0] = value
+    a.weak = 1
     if recording():
         (<Recorder>cbp_recorder).constant(a)
     return a
 
 
-cdef Tensor as_operand(object x, int code, str op):
-    """What meets a tensor of dtype `code`: tensors as they are, everything else cast to that dtype."""
-    if isinstance(x, Tensor):
-        return <Tensor>x
-    if code <= CBP_F64 and isinstance(x, (float, int)) and not isinstance(x, bool):
-        return wrap(scalar_array(x, code))
-    arr = numpy_of(x)
-    if arr.dtype.kind not in "fiub":
-        raise DTypeError(f"{op}: can't use {arr.dtype} data beside a {DTYPES[code]} tensor")
-    if (code >= CBP_I64 and arr.dtype.kind == "f") or (code == CBP_BOOL and arr.dtype.kind != "b"):
-        raise DTypeError(f"{op}: a {DTYPES[code]} tensor does not meet {arr.dtype} data; cast one with astype")
-    return wrap(from_numpy(arr, code))
+cdef cbp_array *integer_array(object value, str op) except NULL:
+    """A Python int as an array without axes."""
+    cdef cbp_array *a
+    cdef int64_t v
+    try:
+        v = value
+    except OverflowError:
+        raise DTypeError(f"{op}: {value} does not fit into int64") from None
+    a = new_array(CBP_I64, 0, NULL)
+    (<int64_t *>a.data)[0] = v
+    a.weak = 1
+    if recording():
+        (<Recorder>cbp_recorder).constant(a)
+    return a
 
 
 cdef bint plain_numbers(object data):
@@ -192,6 +195,7 @@ def tensor(data, dtype=None, *, requires_grad=False):
     cdef int code
     if isinstance(data, Tensor):
         t = wrap(copied((<Tensor>data).a)) if dtype is None else <Tensor>raw_cast(<Tensor>data, dtype)
+        t.a.weak = 0
         t.requires_grad = requires_grad
         return t
     arr = numpy_of(data)

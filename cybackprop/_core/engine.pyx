@@ -25,10 +25,12 @@ import numpy as np
 from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError
 
 include "convert.pxi"
+include "promotion.pxi"
 include "broadcast.pxi"
 include "record.pxi"
 include "recorder.pxi"
 include "body.pxi"
+include "integer.pxi"
 include "rows.pxi"
 include "tensor.pxi"
 include "parameter.pxi"

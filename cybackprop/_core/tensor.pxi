@@ -87,7 +87,7 @@ cdef class Tensor:
                 raise DTypeError(f"grad is {value.dtype}, the tensor is {self.dtype}")
             if value.shape != self.shape:
                 raise ShapeError(f"grad has shape {value.shape}, the tensor {self.shape}")
-            value = own_value(value)
+            value = own_value(with_weakness(value, self.a.weak))
         if recording():
             (<Recorder>cbp_recorder).see_grad(self, False)
         self.grad_ = value
@@ -201,7 +201,7 @@ cdef class Tensor:
         return _rebuild, (type(self), np.array(self), self.is_leaf and self.record is not None)
 
     def __copy__(self):
-        return self
+        return with_weakness(self, False)
 
     def __deepcopy__(self, memo):
         return _rebuild(type(self), self, self.is_leaf and self.record is not None)
@@ -267,6 +267,10 @@ cdef class Tensor:
     def __rmul__(self, other): return binary(MUL, other, self)
     def __truediv__(self, other): return binary(DIV, self, other)
     def __rtruediv__(self, other): return binary(DIV, other, self)
+    def __floordiv__(self, other): return binary(FLOOR_DIVIDE, self, other)
+    def __rfloordiv__(self, other): return binary(FLOOR_DIVIDE, other, self)
+    def __mod__(self, other): return binary(REMAINDER, self, other)
+    def __rmod__(self, other): return binary(REMAINDER, other, self)
     def __pow__(self, other, modulo): return NotImplemented if modulo is not None else operators["pow"](self, other)
     def __rpow__(self, other, modulo): return NotImplemented if modulo is not None else operators["pow"](other, self)
     def __matmul__(self, other): return operators["matmul"](self, other)

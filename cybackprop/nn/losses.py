@@ -105,11 +105,11 @@ def _classes(logits, goal, weight, ignore_index, label_smoothing, reduction):
     rows = apply(softmax_cross_entropy, (logits,), {"target": goal, "ignore_index": ignore_index})
     if weight is None and not label_smoothing:       # ignored rows are 0 already
         if reduction == "mean":
-            return sum(rows) / engine.raw_count(goal, ignore_index, logits.dtype)
+            return sum(rows) / engine.weaken(engine.raw_count(goal, ignore_index, logits.dtype))
         return _reduce(rows, reduction, "cross_entropy")
     ignored = goal == ignore_index
     safe = where(ignored, 0, goal)
-    share = tensor(np.ones(goal.shape), logits.dtype) if weight is None else take(weight, safe)
+    share = engine.weaken(tensor(np.ones(goal.shape), logits.dtype)) if weight is None else take(weight, safe)
     share = where(ignored, 0, share)
     loss = rows * share
     if label_smoothing:
