@@ -221,7 +221,7 @@ def run_bodies(Loop loop, inputs, wanted, int64_t steps=0, int flags=0):
             t = None if not wanted[i] else wrap(new_array(shapes[i].dtype, shapes[i].ndim, shapes[i].shape))
             arrays[n_in + i] = array_of(t)
             if t is not None:
-                t.a.weak = weak_output(&op, arrays, n_in, t.a.dtype)
+                arrays[n_in + i].weak = weak_output(&op, arrays, n_in, shapes[i].dtype)
             results.append(t)
         run_in_frame(loop, &op, arrays, n_in)
         if recording():

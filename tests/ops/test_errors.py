@@ -74,6 +74,7 @@ ERRORS = (
     ("clip", lambda: cb.clip(INTS, 0.5, 3), ValueError, r"clip.*0\.5"),
     ("bitwise_and", lambda: INTS & A[0], DTYPE, "bitwise_and.*int64.*float32"),
     ("bitwise_or", lambda: A | A, DTYPE, "bitwise_or.*float32"),
+    ("bitwise_xor", lambda: TRUTH ^ A[0], DTYPE, "bitwise_xor.*bool.*float32"),
     ("invert", lambda: ~A, DTYPE, "invert.*float32"),
     ("add", lambda: A + "a", DTYPE, "add"),
     ("less", lambda: A < B, SHAPE, r"less.*\(2, 3\).*\(4, 5\)"),
