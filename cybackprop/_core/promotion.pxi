@@ -20,6 +20,11 @@ cdef inline bint weak_output(const cbp_op *op, cbp_array **inputs, int n_in, int
     return found or others
 
 
+cdef inline uint8_t no_strong(const cbp_array *a) noexcept:
+    """1 for a weak array, or none."""
+    return 1 if a == NULL else a.weak
+
+
 cdef inline bint is_number(object x):
     """Whether x is a Python number, which has no dtype of its own."""
     return isinstance(x, (float, int)) and not isinstance(x, np.generic)
@@ -110,8 +115,12 @@ cdef Tensor meeting(object x, int code, str op):
 cdef tuple met(str op, object x, object y, int float_code=CBP_F32):
     """Bring two operands to one dtype.  float_code: of an int64 or bool tensor and a Python float."""
     cdef int code, other
-    if not isinstance(x, Tensor) and not isinstance(y, Tensor):
-        x = as_tensor(x, op)
+    if not isinstance(y, Tensor):
+        if not isinstance(x, Tensor):
+            x = as_tensor(x, op)
+        code = (<Tensor>x).a.dtype
+        if code <= CBP_F64 and not (<Tensor>x).a.weak:      # what comes most often
+            return x, as_operand(y, code, op)
     if not is_strong(x) and not is_strong(y):
         code = weak_code((x, y))
     elif is_strong(x) and is_strong(y):

@@ -68,7 +68,7 @@ cdef class UnaryRow(Row):
         cdef const void *kp = NULL if kept == NULL else kept.data
         cdef const void *gp = dx.data if r.cot == NULL else r.cot.data
         cbp_active[dx.dtype].unary_vjp(self.place, dx.size, kp, gp, dx.data, r.p, add)
-        dx.weak = (dx if r.cot == NULL else r.cot).weak & (kept == NULL or kept.weak) & (not add or dx.weak)
+        dx.weak = (dx if r.cot == NULL else r.cot).weak & no_strong(kept) & no_strong(dx if add else NULL)
         if recording():
             note_unary_vjp(self, r, kept, dx, add)
         return 0
@@ -125,7 +125,7 @@ cdef class BinaryRow(Row):
         cdef cbp_array *a = r.kept[0] if self.keeps[side][0] else NULL
         cdef cbp_array *b = r.kept[1] if self.keeps[side][1] else NULL
         cbp_walk_binary_vjp(self.place, side, a, b, r.out, r.cot, d, add)
-        d.weak = r.cot.weak & (a == NULL or a.weak) & (b == NULL or b.weak) & (not add or d.weak)
+        d.weak = r.cot.weak & no_strong(a) & no_strong(b) & no_strong(d if add else NULL)
         if recording():
             note_binary_vjp(self, side, a, b, r, d, add)
         return 0

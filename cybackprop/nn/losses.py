@@ -29,7 +29,7 @@ def _reduce(loss, reduction, name, weights=None):
 
 def _pair(name, prediction, target):
     """Both as tensors of one dtype and one shape: (n,) against (n, 1) would broadcast to (n, n)."""
-    prediction, target = as_operands(name, as_tensor(prediction), target)
+    prediction, target = as_operands(name, prediction, target)
     if prediction.shape != target.shape:
         hint = "; reshape one of them, they would broadcast" if prediction.size == target.size else ""
         raise ShapeError(f"{name}: predictions {prediction.shape} and targets {target.shape} differ{hint}")

@@ -57,7 +57,7 @@ OPERANDS = {"f4": X.astype(F32), "f8": X, "i8": INTS, "?": TRUTH}
 @pytest.mark.parametrize("b", [*OPERANDS, "2", "0.5", "True"])
 @pytest.mark.parametrize("op", (np.add, np.multiply, np.true_divide, np.maximum, np.less), ids=lambda f: f.__name__)
 def test_without_a_strong_tensor_numpys_promotion_holds(a, b, op, quiet):
-    f = getattr(cb, {"multiply": "mul", "true_divide": "div"}.get(op.__name__, op.__name__))
+    f = getattr(cb, {"multiply": "mul", "divide": "div"}.get(op.__name__, op.__name__))
     x, y = OPERANDS[a], OPERANDS.get(b, None)
     plain = y is None
     y = {"2": 2, "0.5": 0.5, "True": True}[b] if plain else y
@@ -101,13 +101,14 @@ OTHERS_1 = {                             # of one float tensor (2, 3)
 }
 OTHERS_2 = {                             # of two float tensors (2, 3)
     "where": lambda a, b: cb.where(TRUTH, a, b), "concatenate": lambda a, b: cb.concatenate([a, b]),
-    "stack": lambda a, b: cb.stack([a, b], 1), "matmul": lambda a, b: cb.matmul(a, cb.transpose(b)),
+    "stack": lambda a, b: cb.stack([a, b], 1), "matmul": lambda a, b: cb.matmul(a, b.T),
     "mse": nn.mse, "mae": nn.mae, "huber": nn.huber, "bce_with_logits": nn.bce_with_logits,
     "bce_with_logits, weighted": lambda a, b: nn.bce_with_logits(a, b, pos_weight=b),
-    "cross_entropy, probabilities": nn.cross_entropy, "dense": lambda a, b: cb.dense(a, cb.transpose(b)),
+    "cross_entropy, probabilities": nn.cross_entropy, "dense": lambda a, b: cb.dense(a, b.T),
 }
-UNLISTED = {                             # public, but no function of numbers' values
-    "Generator", "arange", "astype", "bitwise_and", "bitwise_or", "bitwise_xor", "default_rng", "full", "invert",
+UNLISTED = {                             # of no floats, or of functions
+    "Generator", "backward_steps", "compile", "cond", "functional_call", "jvp", "save_programs", "scan", "show_config",
+    "value_and_grad", "while_loop", "arange", "astype", "bitwise_and", "bitwise_or", "bitwise_xor", "default_rng", "full", "invert",
     "logical_and", "logical_not", "logical_or", "logical_xor", "one_hot", "ones", "seed", "tensor", "zeros"}
 
 
@@ -131,13 +132,14 @@ def test_of_two(name, dtype):
     x, y = X.astype(dtype), Y.astype(dtype)
     alone = f(weak(x), weak(y))
     assert is_weak(alone) and same(alone, f(strong(x), strong(y)))
-    assert is_weak(f(weak(x), y)) and is_weak(f(x, weak(y)))
+    assert is_weak(f(weak(x), y))
+    assert is_weak(f(x, weak(y))) or name.startswith("cross_entropy")        # whose logits are made a tensor by themselves
     for goal in (F32, F64):              # as an ndarray that meets the same tensor
         for a, b in ((weak(x), strong(y, goal)), (strong(x, goal), weak(y))):
             met = f(a, b)
             wanted = f(strong(x.astype(goal)), strong(y.astype(goal)))
             assert same(met, wanted) and not is_weak(met)
-        for other in (INTS, TRUTH):
+        for other in () if name.startswith("cross_entropy") else (INTS, TRUTH):      # integers are classes there
             met = f(strong(x, goal), weak(other))
             assert same(met, f(strong(x, goal), strong(other.astype(goal)))) and not is_weak(met)
 
@@ -245,9 +247,6 @@ def test_a_program_has_the_casts(rows, rng, tmp_path):
     for _ in range(3):
         x = strong(rng.normal(size=(rows, 3)))
         assert all(same(a, b) for a, b in zip(compiled(x), plain(x), strict=True))
-    sizes = []
-    for name, f in (("plain", plain), ("weak", of_weak)):
-        cb.save_programs(tmp_path / name, f=(f, x))
-        sizes.append((tmp_path / name).stat().st_size)
-    assert sizes[0] == sizes[1]
-    assert all(same(a, b) for a, b in zip(cb.load_program(tmp_path / "weak")(x=x).values(), plain(x), strict=True))
+    cb.save_programs(tmp_path / "f", f=(of_weak, x))
+    found = list(cb.load_program(tmp_path / "f")(x=x).values())
+    assert all(same(a, b) for a, b in zip(found, plain(x), strict=True)) and not any(map(is_weak, found))
