@@ -161,6 +161,14 @@ def as_operands(str op, *operands):
 
 # ---- for others
 
+def operand_like(str op, Tensor t, x):
+    """x in t's dtype, where it is no strong tensor of another one."""
+    cdef Tensor y = as_operand(x, t.a.dtype, op)
+    if y.a.dtype != t.a.dtype:
+        refuse_pair(op, t.a.dtype, y.a.dtype)
+    return y
+
+
 def weak_tensor(arr):
     """A weak tensor with a copy of a NumPy array, in the dtype that `tensor` gives it."""
     cdef Tensor t

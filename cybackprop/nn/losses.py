@@ -87,7 +87,7 @@ def cross_entropy(logits, target, *, weight=None, ignore_index=-100, label_smoot
     if logits.ndim != 2:
         raise ShapeError(f"cross_entropy: logits have shape {logits.shape}; they are (B, C)")
     if weight is not None:
-        weight = as_operands("cross_entropy", logits, weight)[1]
+        logits, weight = as_operands("cross_entropy", logits, weight)
         if weight.shape != logits.shape[1:]:
             raise ShapeError(f"cross_entropy: weight {weight.shape} does not fit logits {logits.shape}")
     if goal.dtype.kind == "f":

@@ -119,7 +119,8 @@ class Generator:
         try:                             # an index that is refused, so that a program refuses too
             zero = engine.checked_index(where(isfinite(total), 0, 1), 1, "categorical")
         except IndexError:
-            raise ValueError("categorical: no class can be drawn where all logits are -inf, or one is NaN or inf") from None
+            raise ValueError("categorical: no class can be drawn where all logits are -inf, "
+                             "or one is NaN or inf") from None
         u = self._draw(engine.raw_random, "uniform", total.shape, "float64")
         return sum(sums <= u * total, -1) + zero[..., 0]
 

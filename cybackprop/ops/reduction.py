@@ -84,7 +84,7 @@ def mean(x, axis=None, keepdims=False):
 
 @public(method=True)
 def var(x, axis=None, ddof=0, keepdims=False):
-    """Variance over axes: the squared distances from the mean, summed and divided by N - ddof (or by 0).  See `mean`."""
+    """Variance over axes: squared distances from the mean, summed, divided by N - ddof (not below 0).  See `mean`."""
     x = engine.floats_of(as_tensor(x))
     axes = normal_axes(axis, x.ndim, "var")
     d = x - mean(x, axes, keepdims=True)

@@ -7,7 +7,7 @@ import pytest
 from samples import DTYPES, same_bits
 
 import cybackprop as cb
-from cybackprop.errors import DTypeError, ShapeError
+from cybackprop.errors import ShapeError
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
