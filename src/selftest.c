@@ -253,6 +253,7 @@ static int64_t *integers(state *s, ptrdiff_t n)
 
 static void integer(state *s)
 {
+    s->drawn = s->dtype;                   /* other integers beside each float dtype */
     for (int at = 0; at < 4 * CBP_N_INTEGER && !s->status; at++, release(s)) {
         const ptrdiff_t n = 61, sa = at & 1, sb = at >> 1 & 1;
         const int64_t *a = integers(s, n), *b = cbp_integer_rows[at / 4].refuses ? below(s, n, 70) : integers(s, n);
