@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "integer.h"
 #include "loop.h"
 #include "move.h"
 #include "rows.h"

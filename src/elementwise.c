@@ -63,6 +63,30 @@ static int any_rare(ptrdiff_t n, const T *x)
         }                                                                                                       \
     }
 
+/* The same for quotients: of large ones, and of infinities, the remainder takes long division (vmath_mod.h). */
+#define IS_QUOTIENT(text) (__builtin_strstr(text, "cbp_floor_divide(") != NULL || __builtin_strstr(text, "cbp_remainder(") != NULL)
+#define SLOW_QUOTIENT \
+    T (*const cbp_floor_divide)(T, T) = cbp_floor_divide_large, (*const cbp_remainder)(T, T) = cbp_remainder_large; \
+    (void)cbp_floor_divide, (void)cbp_remainder;
+
+static int any_rare_quotient(ptrdiff_t n, const T *a, const T *b)
+{
+    int rare = 0;
+    for (ptrdiff_t i = 0; i < WHOLE(n, CBP_WHOLE); i++) rare |= CBP_RARE_quotient(a[i], b[i]);
+    return rare;
+}
+
+#define EACH_PAIR(text, whole, BODY)                                                                            \
+    const ptrdiff_t step = IS_QUOTIENT(text) ? CBP_BLOCK : n;                                                   \
+    for (ptrdiff_t k = 0; k < n; k += step) {                                                                   \
+        const ptrdiff_t m = WHOLE(n - k < step ? n - k : step, whole);                                          \
+        if (IS_QUOTIENT(text) && any_rare_quotient(m, a_ + k, b_ + k)) {                                        \
+            SLOW_QUOTIENT for (ptrdiff_t i = k; i < k + m; i++) { BODY }                                        \
+        } else {                                                                                                \
+            IVDEP for (ptrdiff_t j = 0; j < m; j++) { const ptrdiff_t i = k + j; BODY }                         \
+        }                                                                                                       \
+    }
+
 /* ---- one argument ---- */
 
 /* `keeps` brings exactly one name into the scope of df */
@@ -107,20 +131,20 @@ const cbp_unary_loops CBP_SYM(cbp_unary_loops)[] = {
     static void fwd_##name(ptrdiff_t n, const T *a_, const T *b_, void *y_v)                                    \
     {                                                                                                           \
         OUT *y_ = y_v;                                                                                          \
-        IVDEP for (ptrdiff_t i = 0; i < WHOLE(n, whole); i++) { LOAD_AB y_[i] = (OUT)(f); }                     \
+        EACH_PAIR(#f, whole, LOAD_AB y_[i] = (OUT)(f);)                                                         \
     }
 /* operands that the slope does not read are never loaded: their pointers may be NULL */
-#define SIDE(fname, keeps, SLOPE)                                                                               \
+#define SIDE(fname, text, keeps, SLOPE)                                                                         \
     static void fname(ptrdiff_t n, const T *a_, const T *b_, const T *y_, const T *g_, T *d_)                   \
     {                                                                                                           \
         (void)a_, (void)b_, (void)y_;                                                                           \
-        IVDEP for (ptrdiff_t i = 0; i < WHOLE(n, CBP_WHOLE); i++) { LOAD_##keeps const T g = g_[i]; d_[i] = SLOPE; } \
+        EACH_PAIR(text, CBP_WHOLE, LOAD_##keeps const T g = g_[i]; d_[i] = SLOPE;)                              \
     }
 
 #define CBP_BINARY(name, f, ka, da, kb, db, ...) \
-    FORWARD(name, f, T, CBP_WHOLE) SIDE(da_##name, ka, APPLY(da)) SIDE(db_##name, kb, APPLY(db))
+    FORWARD(name, f, T, CBP_WHOLE) SIDE(da_##name, #da, ka, APPLY(da)) SIDE(db_##name, #db, kb, APPLY(db))
 #define CBP_STRONG(name, f, ka, da, kb, db, ...) \
-    FORWARD(name, f, T, CBP_WHOLE) SIDE(da_##name, ka, APPLY(da)) SIDE(db_##name, kb, cbp_zero_mul(db, g))
+    FORWARD(name, f, T, CBP_WHOLE) SIDE(da_##name, #da, ka, APPLY(da)) SIDE(db_##name, #db, kb, cbp_zero_mul(db, g))
 #define CBP_COMPARE(name, f) FORWARD(name, f, uint8_t, CBP_WHOLE_BYTES)
 #include "binary.def"
 #undef CBP_BINARY

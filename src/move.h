@@ -1,7 +1,7 @@
-/* move.h: data that moves without arithmetic, indices, and what int64 and bool need.  Compiled once, for every dtype.
+/* move.h: data that moves without arithmetic, and indices.  Compiled once, for every dtype.
  *
  * item is the size of an element in bytes: 1, 4 or 8.  Shapes are in elements, strides in bytes and of any sign or 0.
- * Bools are bytes; outputs are 0 or 1, inputs count as true unless 0.  Outputs never overlap inputs unless said so.
+ * Outputs never overlap inputs unless said so.
  * Everything here may be called with sizes of 0, allocates nothing and cannot fail.
  */
 #ifndef CBP_MOVE_H
@@ -32,13 +32,5 @@ void cbp_scatter_add_f64(ptrdiff_t n, ptrdiff_t N, const double *g, const int64_
 /* y (n,C) = 1 at (i, index[i]), else 0; an index outside [0, C) leaves its row 0. */
 void cbp_one_hot_f32(ptrdiff_t n, ptrdiff_t C, const int64_t *index, float *y);
 void cbp_one_hot_f64(ptrdiff_t n, ptrdiff_t C, const int64_t *index, double *y);
-
-/* y[i] = a[i*sa] op b[i*sb], strides 0 or 1 element.  Logic may write over its inputs where their stride is 1. */
-typedef enum { CBP_EQ, CBP_NE, CBP_LT, CBP_LE, CBP_GT, CBP_GE } cbp_compare_op;
-typedef enum { CBP_AND, CBP_OR, CBP_XOR } cbp_logic_op;
-void cbp_compare_i64(cbp_compare_op op, ptrdiff_t n, const int64_t *a, ptrdiff_t sa,
-                     const int64_t *b, ptrdiff_t sb, uint8_t *y);
-void cbp_logic(cbp_logic_op op, ptrdiff_t n, const uint8_t *a, ptrdiff_t sa, const uint8_t *b, ptrdiff_t sb, uint8_t *y);
-void cbp_logic_not(ptrdiff_t n, const uint8_t *a, uint8_t *y);
 
 #endif

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "cumsum.h"
 #include "dispatch.h"
+#include "integer.h"
 #include "loop.h"
 #include "move.h"
 #include "rng.h"

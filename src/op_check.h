@@ -141,6 +141,12 @@ static const char *pair_of(OP op, cbp_array *const *in, int dtype, int rows)
     return in[0]->dtype == dtype && in[1]->dtype == dtype && op->dtype == CBP_BOOL ? NULL : WRONG_DTYPE;
 }
 CHECK(compare_i64) { TAKES(2, 1); return pair_of(op, in, CBP_I64, CBP_GE + 1); }
+CHECK(integer)
+{
+    TAKES(2, 1);
+    NEED(op->row >= 0 && op->row < CBP_N_INTEGER, WRONG_ROW);
+    return in[0]->dtype == CBP_I64 && in[1]->dtype == CBP_I64 && op->dtype == CBP_I64 ? NULL : WRONG_DTYPE;
+}
 CHECK(logic) { TAKES(2, 1); return pair_of(op, in, CBP_BOOL, CBP_XOR + 1); }
 CHECK(logic_not) { SILENT; TAKES(1, 1); return in[0]->dtype == CBP_BOOL ? NULL : WRONG_DTYPE; }
 CHECK(cast) { TAKES(1, 1); return op->dtype >= 0 && op->dtype < CBP_N_DTYPES ? NULL : WRONG_DTYPE; }
@@ -150,26 +156,33 @@ CHECK(cast) { TAKES(1, 1); return op->dtype >= 0 && op->dtype < CBP_N_DTYPES ? N
 CHECK(reduce)
 {
     TAKES(1, 1);
-    NEED(is_float(in[0]), WRONG_DTYPE);
     NEED(op->a[0] >= 0 && op->a[0] < (int64_t)1 << in[0]->ndim, WRONG_ATTRIBUTE);
     for (int i = 0; i < in[0]->ndim && op->flags & 1; i++)          /* nothing has no maximum */
         NEED(!(op->a[0] >> i & 1) || in[0]->shape[i] > 0, WRONG_SHAPE);
     return NULL;
 }
 
+CHECK(cumsum)
+{
+    TAKES(1, 1);
+    NEED(in[0]->dtype != CBP_BOOL, WRONG_DTYPE);
+    return op->a[0] >= 0 && op->a[0] < in[0]->ndim ? NULL : WRONG_ATTRIBUTE;
+}
+
 CHECK(sum_to)
 {
     TAKES(1, 1);
-    NEED(is_float(in[0]) && op->dtype == in[0]->dtype, WRONG_DTYPE);
+    NEED(op->dtype == in[0]->dtype, WRONG_DTYPE);
     return gives(op, out[0]) && broadcasts_to(out[0], in[0]) ? NULL : WRONG_SHAPE;
 }
 
+static int has_last(const cbp_array *x) { return x->ndim > 0 && axis_of(x, 1) > 0; }
 static const char *over_last(cbp_array *const *in)
 {
     NEED(is_float(in[0]), WRONG_DTYPE);
-    return in[0]->ndim > 0 && axis_of(in[0], 1) > 0 ? NULL : WRONG_SHAPE;
+    return has_last(in[0]) ? NULL : WRONG_SHAPE;
 }
-CHECK(argmax) { SILENT; TAKES(1, 1); return over_last(in); }
+CHECK(argmax) { SILENT; TAKES(1, 1); return has_last(in[0]) ? NULL : WRONG_SHAPE; }
 CHECK(softmax) { SILENT; TAKES(1, 1); return over_last(in); }
 CHECK(log_softmax) { SILENT; TAKES(1, 1); return over_last(in); }
 CHECK(logsumexp) { SILENT; TAKES(1, 1); return over_last(in); }

@@ -100,7 +100,15 @@ RUN(log_softmax)
     return CBP_OK;
 }
 RUN(logsumexp) { QUIET; KERNELS(in[0])->logsumexp(out[0]->size, last_of(in[0]), in[0]->data, out[0]->data); return CBP_OK; }
-RUN(argmax) { QUIET; KERNELS(in[0])->argmax_last(out[0]->size, last_of(in[0]), in[0]->data, out[0]->data); return CBP_OK; }
+RUN(argmax)
+{
+    QUIET;
+    const ptrdiff_t B = out[0]->size, K = last_of(in[0]);
+    if (in[0]->dtype == CBP_I64) cbp_argmax_i64(B, K, in[0]->data, out[0]->data);
+    else if (in[0]->dtype == CBP_BOOL) cbp_argmax_bool(B, K, in[0]->data, out[0]->data);
+    else KERNELS(in[0])->argmax_last(B, K, in[0]->data, out[0]->data);
+    return CBP_OK;
+}
 
 RUN(ce)
 {

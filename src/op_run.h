@@ -18,6 +18,13 @@ static void logic_loop(int row, ptrdiff_t n, const void *a, ptrdiff_t sa, const 
 {
     cbp_logic((cbp_logic_op)row, n, a, sa, b, sb, y);
 }
+RUN(integer)
+{
+    QUIET;
+    if (cbp_integer_refused(op->row, in[1]->size, in[1]->data) >= 0) return CBP_OUT_OF_RANGE;
+    cbp_walk_all(cbp_integer, op->row, in[0], in[1], out[0]);
+    return CBP_OK;
+}
 RUN(compare_i64) { QUIET; cbp_walk_all(compare_loop, op->row, in[0], in[1], out[0]); return CBP_OK; }
 RUN(logic) { QUIET; cbp_walk_all(logic_loop, op->row, in[0], in[1], out[0]); return CBP_OK; }
 RUN(logic_not) { QUIET; cbp_logic_not(in[0]->size, in[0]->data, out[0]->data); return CBP_OK; }
@@ -57,10 +64,19 @@ static void cut(int ndim, const ptrdiff_t *shape, int first, int last, ptrdiff_t
     for (int i = 0; i < ndim; i++) *(i < first ? outer : i <= last ? n : inner) *= shape[i];
 }
 
+/* The middle axis of (outer, n, inner) elements of a dtype; last: by the kernels over the last axis, inner is 1. */
+static void reduce_axis(int dtype, int maximum, int last, ptrdiff_t outer, ptrdiff_t n, ptrdiff_t inner, const void *x, void *y)
+{
+    const cbp_kernels *k = dtype <= CBP_F64 ? cbp_active[dtype] : NULL;
+    if (dtype == CBP_I64) cbp_reduce_i64(maximum, outer, n, inner, x, y);
+    else if (dtype == CBP_BOOL) cbp_reduce_bool(outer, n, inner, x, y);
+    else if (last) (maximum ? k->max_last : k->sum_last)(outer, n, x, y);
+    else (maximum ? k->max_lead : k->sum_lead)(outer, n, inner, x, y);
+}
+
 /* The marked axes of x, which keep length 1, to y.  room: twice the first result. */
 static void reduce_axes(const cbp_array *x, int64_t marked, int maximum, void *y, char *room)
 {
-    const cbp_kernels *k = KERNELS(x);
     const void *now = x->data;
     ptrdiff_t shape[CBP_MAX_DIMS], outer, n, inner;
     size_t half = 0;                       /* bytes of the first result: where the other half of the room starts */
@@ -68,7 +84,7 @@ static void reduce_axes(const cbp_array *x, int64_t marked, int maximum, void *y
     for (int i = 0; i < x->ndim; i++) shape[i] = x->shape[i];
     if (!group_of(marked, &first, &last)) memcpy(y, x->data, bytes_of(x));
     else if (x->size == 1) {                       /* the loss of one row, say: a second axis would change no bit more */
-        (maximum ? k->max_last : k->sum_last)(1, 1, now, y);
+        reduce_axis(x->dtype, maximum, 1, 1, 1, 1, now, y);
         return;
     }
     while (last >= 0) {
@@ -79,8 +95,7 @@ static void reduce_axes(const cbp_array *x, int64_t marked, int maximum, void *y
         const int more = group_of(marked, &first, &last);
         if (now == x->data) half = (size_t)(outer * inner) * cbp_itemsize((cbp_dtype)x->dtype);
         void *to = more ? room + (turn ? half : 0) : y;
-        if (along_rows) (maximum ? k->max_last : k->sum_last)(outer, n, now, to);
-        else (maximum ? k->max_lead : k->sum_lead)(outer, n, inner, now, to);
+        reduce_axis(x->dtype, maximum, along_rows, outer, n, inner, now, to);
         now = to;
         turn = !turn;
     }
@@ -113,6 +128,16 @@ RUN(reduce)
 {
     QUIET;
     reduce_axes(in[0], marked_of(op, in), op->flags & 1, out[0]->data, scratch);
+    return CBP_OK;
+}
+
+RUN(cumsum)
+{
+    QUIET;
+    ptrdiff_t outer, n, inner;
+    const cbp_array *x = in[0];
+    cut(x->ndim, x->shape, (int)op->a[0], (int)op->a[0], &outer, &n, &inner);
+    if (x->size) cbp_cumsum((cbp_dtype)x->dtype, op->flags & 1, outer, n, inner, x->data, out[0]->data);
     return CBP_OK;
 }
 

@@ -304,13 +304,16 @@ static void scratch(cbp_program *p)
     }
 }
 
-/* Forget what the slopes add to. */
+/* Forget what the slopes add to.  Outputs follow inputs: passes go through both as one list. */
 static void forget_additions(cbp_program *p)
 {
     for (int32_t i = 0; i < p->n_instrs; i++) {
         cbp_instr *x = &p->instrs[i];
-        if (x->op.kind == CBP_OP_unary_vjp && x->n_in > 2) x->n_in = 2;
-        if (x->op.kind == CBP_OP_binary_vjp && x->n_in > 4) x->n_in = 4;
+        const int32_t n = x->op.kind == CBP_OP_unary_vjp ? 2 : x->op.kind == CBP_OP_binary_vjp ? 4 : x->n_in;
+        if (x->n_in <= n) continue;
+        x->n_in = n;
+        p->args[x->in + n] = p->args[x->out];
+        x->out = x->in + n;
     }
 }
 

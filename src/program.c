@@ -4,6 +4,7 @@
 #endif
 #include "program.h"
 
+#include "integer.h"
 #include "loop.h"
 #include "tile.h"
 
@@ -121,7 +122,7 @@ cbp_program *cbp_program_twin(cbp_program *p)
 int cbp_can_refuse(const cbp_op *op)
 {
     return op->kind == CBP_OP_guard || op->kind == CBP_OP_check_index || op->kind == CBP_OP_one_hot || op->kind == CBP_OP_ce
-        || op->loop;
+        || (op->kind == CBP_OP_integer && cbp_integer_rows[op->row].refuses) || op->loop;
 }
 
 /* ---- frames ---- */

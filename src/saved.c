@@ -5,6 +5,7 @@
  */
 #include "saved_words.h"
 
+#include "integer.h"
 #include "rows.h"
 
 /* ---- the container ---- */
@@ -75,10 +76,11 @@ static void read_symbols(cbp_saved *s, cbp_reader *r)
     s->symbols = room(r, s->n_symbols, sizeof *s->symbols);
     for (int32_t i = 0; i < s->n_symbols && !r->wrong; i++) {
         cbp_saved_symbol *y = &s->symbols[i];
-        *y = (cbp_saved_symbol){next_text(r), -1, -1, -1, -1};
+        *y = (cbp_saved_symbol){next_text(r), -1, -1, -1, -1, -1};
         FIND(y->kind, CBP_N_OPS, cbp_op_infos);
         FIND(y->unary, cbp_n_unary, cbp_unary_rows);
         FIND(y->binary, cbp_n_binary, cbp_binary_rows);
+        FIND(y->integer, CBP_N_INTEGER, cbp_integer_rows);
         FIND(y->optim, cbp_n_optim, cbp_optim_rows);
     }
 }

@@ -25,7 +25,7 @@
  *     number    c, d: c + d B at batch B
  *     text      bytes, then UTF-8, with zeros up to whole integers, one zero at least
  *
- * dtypes, places, comparisons are numbered as in cbp.h, program.h, move.h: those lists only grow at their ends.
+ * dtypes, places, comparisons are numbered as in cbp.h, program.h, integer.h: those lists only grow at their ends.
  * VERSION is 2 where something is run by a loop, else 1, so that readers of 1 refuse only what they do not know.
  */
 #ifndef CBP_SAVED_H
@@ -58,7 +58,7 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    int32_t kind, unary, binary, optim;        /* what it names, -1: nothing of that sort */
+    int32_t kind, unary, binary, integer, optim;     /* what it names, -1: nothing of that sort */
 } cbp_saved_symbol;
 
 typedef struct {

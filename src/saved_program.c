@@ -1,8 +1,8 @@
 /* saved_program.c: the programs of a file at a batch size.  The format: saved.h. */
 #include "saved_words.h"
 
+#include "integer.h"
 #include "loop.h"
-#include "move.h"
 #include "rows.h"
 
 typedef struct {
@@ -95,7 +95,8 @@ static int32_t row_of(cbp_reader *r, int kind, int64_t number)
     if (kind == CBP_OP_compare_i64 || kind == CBP_OP_logic || number < 0) return (int32_t)number;
     const cbp_saved_symbol *y = number < r->s->n_symbols ? &r->s->symbols[number] : NULL;
     const int binary = kind == CBP_OP_binary || kind == CBP_OP_binary_vjp;
-    const int32_t row = !y ? -1 : kind == CBP_OP_optim ? y->optim : binary ? y->binary : y->unary;
+    const int32_t row = !y ? -1 : kind == CBP_OP_optim ? y->optim : kind == CBP_OP_integer ? y->integer
+        : binary ? y->binary : y->unary;
     if (row < 0) r->wrong = "an operation names a row that this version does not know";
     return row;
 }

@@ -7,6 +7,8 @@
 #pragma GCC optimize("Os")                /* it runs once */
 #endif
 
+#include "cumsum.h"
+#include "integer.h"
 #include "selftest_state.h"
 #include "selftest_train.h"
 
@@ -234,6 +236,46 @@ static void dense(state *s)
             put(s, I * O, dw);
             put(s, O, db);
         }
+    }
+}
+
+/* ---- integers, and sums along an axis ---- */
+
+/* n integers of all sizes, with the smallest and largest, 0 and -1 among them where those are the operands of a division */
+static int64_t *integers(state *s, ptrdiff_t n)
+{
+    static const int64_t edges[] = {0, -1, 1, INT64_MIN, INT64_MAX, -7};
+    int64_t *x = below(s, n, INT64_MAX);
+    for (ptrdiff_t i = 0; i < n && x; i++)
+        x[i] = i % 3 == 2 ? edges[i / 3 % 6] : (x[i] >> (i * 7 % 60)) * (i % 2 ? -1 : 1);
+    return x;
+}
+
+static void integer(state *s)
+{
+    s->drawn = s->dtype;                   /* other integers beside each float dtype */
+    for (int at = 0; at < 4 * CBP_N_INTEGER && !s->status; at++, release(s)) {
+        const ptrdiff_t n = 61, sa = at & 1, sb = at >> 1 & 1;
+        const int64_t *a = integers(s, n), *b = cbp_integer_rows[at / 4].refuses ? below(s, n, 70) : integers(s, n);
+        int64_t *y = hold(s, (size_t)n * sizeof *y), one;
+        if (s->status) break;
+        cbp_integer(at / 4, n, a, sa, b, sb, y);
+        put_i64(s, n, y);
+        cbp_reduce_i64(0, 1, n, 1, y, &one);
+        put_i64(s, 1, &one);
+        cbp_argmax_i64(1, n, y, &one);
+        put_i64(s, 1, &one);
+    }
+}
+
+static void cumsum(state *s)
+{
+    for (int at = 0; at < 4 && !s->status; at++, release(s)) {
+        const ptrdiff_t B = 3, K = 37, N = at & 1 ? 5 : 1, n = B * K * N;
+        void *x = numbers(s, n, -4, 4, RARE);
+        if (s->status) break;
+        cbp_cumsum(s->dtype, at >> 1, B, K, N, x, x);
+        put(s, n, x);
     }
 }
 

@@ -12,7 +12,8 @@
 
 /* in the order in which they run; each is a function of selftest.c */
 #define CBP_SELFTEST(X) \
-    X(unary) X(binary) X(where) X(optim) X(reduce) X(softmax) X(gemm) X(batches) X(dense) X(train_1) X(train_3)
+    X(unary) X(binary) X(where) X(optim) X(reduce) X(softmax) X(gemm) X(batches) X(dense) X(train_1) X(train_3) \
+    X(integer) X(cumsum)
 #define CBP_SELFTEST_ONE(name) + 1
 enum { CBP_SELFTEST_SECTIONS = 0 CBP_SELFTEST(CBP_SELFTEST_ONE) };
 extern const char *const cbp_selftest_names[CBP_SELFTEST_SECTIONS];

@@ -126,7 +126,7 @@ cbp_array *cbp_array_new(cbp_dtype dtype, int ndim, const ptrdiff_t *shape)
     a->ndim = (uint8_t)ndim;
     a->is_view = 0;
     a->mutable = 0;
-    a->recorded = a->wanted = 0;
+    a->recorded = a->wanted = a->weak = 0;
     a->head_class = head_class;
     a->data_class = data_class;
     for (int i = 0; i < ndim; i++)

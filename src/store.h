@@ -19,6 +19,7 @@ typedef struct cbp_array {
     uint8_t recorded;                /* references that a recording has: 0 or 1 */
     uint8_t head_class, data_class;  /* size classes of the two blocks; small data lies in the head's block */
     uint8_t wanted;                  /* used inside turns.c, else 0 */
+    uint8_t weak;                    /* its dtype gives way to that of what it meets, as an ndarray's does */
     ptrdiff_t shape[CBP_MAX_DIMS];
 } cbp_array;
 

@@ -264,5 +264,6 @@ static inline T cbp_softplus(T x)
 #include "vmath_act.h"
 #include "vmath_trig.h"
 #include "vmath_pow.h"
+#include "vmath_mod.h"
 
 #endif

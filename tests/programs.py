@@ -14,6 +14,7 @@ from cybackprop._core.engine import binary_rows, unary_rows
 UNARY = [name for name, row in unary_rows.items() if row.facts["public"]]
 ARITHMETIC = [name for name, row in binary_rows.items() if not row.facts["compares"] and hasattr(cb, name)]
 COMPARISONS = [name for name, row in binary_rows.items() if row.facts["compares"]]
+INTEGERS = ("add", "sub", "mul", "floor_divide", "remainder", "pow", "maximum", "bitwise_and", "bitwise_xor")
 BATCHES = (1, 3, 17, 200)
 
 
@@ -141,13 +142,13 @@ def outer(m):
 
 
 def reduction(m):
-    name, axis = m.pick.choice(("sum", "mean", "max", "min", "var")), m.pick.choice((None, 0, -1))
+    name, axis = m.pick.choice(("sum", "mean", "max", "min", "var", "std")), m.pick.choice((None, 0, -1))
     keep = m.pick.random() < 0.3
     m.add(f"{name} {axis} {keep}", (m.some(),), lambda v, w: getattr(cb, name)(v[0], axis=axis, keepdims=keep))
 
 
 def along(m):
-    name, axis = m.pick.choice(("softmax", "log_softmax", "logsumexp")), m.pick.choice((0, -1))
+    name, axis = m.pick.choice(("softmax", "log_softmax", "logsumexp", "cumsum")), m.pick.choice((0, -1))
     m.add(f"{name} {axis}", (m.some(lambda t: t.ndim),), lambda v, w: getattr(cb, name)(v[0], axis=axis))
 
 
@@ -252,9 +253,19 @@ def detached(m):
     m.add("detach", (m.some(),), lambda v, w: v[0].detach() * 1)
 
 
+def whole(m):
+    name = m.pick.choice([*INTEGERS, *COMPARISONS])
+
+    def run(v, w):
+        a, b = ((x * 9).astype("int64") for x in v)
+        return getattr(cb, name)(a, b % 7 if name == "pow" else b).astype(v[0].dtype)
+
+    m.add(f"{name} of integers", (m.some(), m.some()), run)
+
+
 KINDS = (3 * [unary] + 3 * [binary] + [number, select, mask] + 3 * [layer] + [product, outer] + 2 * [reduction] + [
-    along, entropy, pieces, rows, joined, turned, flat, holes, noise, read, forget, detached] + 2 * [assign, backward]
-    + [picked])
+    along, entropy, pieces, rows, joined, turned, flat, whole, holes, noise, read, forget, detached
+    ] + 2 * [assign, backward] + [picked])
 
 
 def loop(m):

@@ -115,6 +115,13 @@ UNARY = {
                              (0.5, 0.5, -0.0, 1)),
 }
 
+def divmod_of(a, b):
+    """floor(a / b) and what it leaves, with as many digits as they have."""
+    with mpmath.workprec(5000):
+        q = mpmath.floor(a / b)
+        return q, a - b * q
+
+
 BINARY = {
     "add":           Binary(operator.add, np.add),
     "sub":           Binary(operator.sub, np.subtract),
@@ -124,6 +131,8 @@ BINARY = {
     "maximum":       Binary(max, np.maximum),
     "minimum":       Binary(min, np.minimum),
     "atan2":         Binary(mpmath.atan2, np.arctan2),
+    "floor_divide":  Binary(lambda a, b: divmod_of(a, b)[0], np.floor_divide),
+    "remainder":     Binary(lambda a, b: divmod_of(a, b)[1], np.remainder),
     "strong_mul":    Binary(operator.mul, lambda a, b: np.where(a == 0, 0.0, a * b)),
     "zero_mul":      Binary(operator.mul, lambda a, b: np.where((a == 0) | (b == 0), 0.0, a * b)),
     "equal":         Binary(operator.eq, np.equal),

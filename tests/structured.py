@@ -27,6 +27,7 @@ class Case:
 VECTORS = ((1,), (5,), (16,), (17,))
 ANY = ((), (1,), (5,), (0,), (3, 4), (1, 1), (2, 3, 5), (1, 3, 1), (2, 0, 3), (17, 9), (2, 1, 3, 2))
 FILLED = tuple(s for s in ANY if 0 not in s)
+SPREAD = ((5,), (3, 4), (17, 9), (2, 3, 5))
 LONG = ((1030, 3), (3, 1030))            # past the 1,024 rows of a group and the block of a row's sum
 
 
@@ -126,6 +127,13 @@ def reduction_cases():
                 yield Case(f"{name} axis={axis} keepdims={keepdims}",
                            lambda x, n=name, a=axis, k=keepdims: getattr(cb, n)(x, axis=a, keepdims=k),
                            lambda x, f=oracle, a=axis, k=keepdims: f(x, a, k), one(s for s in shapes if fits(axis, s)))
+    for axis in (None, 0, -1, 1):
+        yield Case(f"cumsum axis={axis}", lambda x, a=axis: cb.cumsum(x, a), lambda x, a=axis: np.cumsum(x, a),
+                   one(s for s in ANY + (LONG if axis == 1 else ()) if fits(axis, s)))
+        yield Case(f"std axis={axis}", lambda x, a=axis: cb.std(x, a, keepdims=True),
+                   lambda x, a=axis: np.sqrt(variance(x, a, True)), one(s for s in SPREAD if fits(axis, s)))
+    yield Case("std ddof=1", lambda x: cb.std(x, 0, ddof=1), lambda x: np.sqrt(variance(x, 0, False, 1)),
+               one(((2,), (5, 3))))
     yield Case("var ddof=1", lambda x: cb.var(x, 0, ddof=1), lambda x: variance(x, 0, False, 1), one(((2,), (5, 3))))
 
 

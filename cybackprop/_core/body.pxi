@@ -112,6 +112,7 @@ cdef class BodyRecorder(Recorder):
         if values is None:
             memset(t.a.data, 0, t.nbytes)
         else:
+            t.a.weak = values.a.weak
             memcpy(t.a.data, values.a.data, t.nbytes)
         self.input(t.a, None)
         if linked:

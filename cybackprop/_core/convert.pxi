@@ -35,9 +35,7 @@ cdef Tensor wrap(cbp_array *a):
 
 
 cpdef Tensor own_value(Tensor x):
-    """x, or a copy if its memory is a Parameter's and may change; a Number as an ordinary tensor."""
-    if type(x) is Number:
-        return float_operand(x)
+    """x, or a copy if its memory is a Parameter's and may change."""
     if not cbp_array_root(x.a).mutable:
         return x
     return linked(copied(x.a), x.record)
@@ -131,25 +129,26 @@ cdef cbp_array *scalar_array(double value, int code) except NULL:
         (<float *>a.data)[0] = <float>value
     else:
         (<double *>a.data)[0] = value
+    a.weak = 1
     if recording():
         (<Recorder>cbp_recorder).constant(a)
     return a
 
 
-cdef Tensor as_operand(object x, int code, str op):
-    """What meets a tensor of dtype `code`: tensors as they are, everything else cast to that dtype."""
-    if type(x) is Number:
-        return number_operand(x, code, op)
-    if isinstance(x, Tensor):
-        return <Tensor>x
-    if code <= CBP_F64 and isinstance(x, (float, int)) and not isinstance(x, bool):
-        return wrap(scalar_array(x, code))
-    arr = numpy_of(x)
-    if arr.dtype.kind not in "fiub":
-        raise DTypeError(f"{op}: can't use {arr.dtype} data beside a {DTYPES[code]} tensor")
-    if (code >= CBP_I64 and arr.dtype.kind == "f") or (code == CBP_BOOL and arr.dtype.kind != "b"):
-        raise DTypeError(f"{op}: a {DTYPES[code]} tensor does not meet {arr.dtype} data; cast one with astype")
-    return wrap(from_numpy(arr, code))
+cdef cbp_array *integer_array(object value, str op) except NULL:
+    """A Python int as an array without axes."""
+    cdef cbp_array *a
+    cdef int64_t v
+    try:
+        v = value
+    except OverflowError:
+        raise DTypeError(f"{op}: {value} does not fit into int64") from None
+    a = new_array(CBP_I64, 0, NULL)
+    (<int64_t *>a.data)[0] = v
+    a.weak = 1
+    if recording():
+        (<Recorder>cbp_recorder).constant(a)
+    return a
 
 
 cdef bint plain_numbers(object data):
@@ -194,10 +193,9 @@ def tensor(data, dtype=None, *, requires_grad=False):
     """
     cdef Tensor t
     cdef int code
-    if type(data) is Number and dtype is None:
-        dtype = F32
     if isinstance(data, Tensor):
         t = wrap(copied((<Tensor>data).a)) if dtype is None else <Tensor>raw_cast(<Tensor>data, dtype)
+        t.a.weak = 0
         t.requires_grad = requires_grad
         return t
     arr = numpy_of(data)

@@ -18,10 +18,6 @@ cdef class Parameter(State):     # ... and is trained
     pass
 
 
-cdef class Number(Tensor):       # a float, while a program is recorded
-    pass
-
-
 cdef class Row:
     cdef readonly str name
     cdef public object vjp_rule          # (record, g) -> one Tensor or None an input, in tensor operations

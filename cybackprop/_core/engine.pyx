@@ -26,14 +26,15 @@ import numpy as np
 from cybackprop.errors import DTypeError, ModelFileError, ShapeError, TapeError
 
 include "convert.pxi"
+include "promotion.pxi"
 include "broadcast.pxi"
 include "record.pxi"
 include "recorder.pxi"
 include "body.pxi"
+include "integer.pxi"
 include "rows.pxi"
 include "tensor.pxi"
 include "parameter.pxi"
-include "number.pxi"
 include "op.pxi"
 include "raw.pxi"
 include "products.pxi"

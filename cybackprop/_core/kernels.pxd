@@ -127,6 +127,7 @@ cdef extern from "store.h" nogil:
         uint8_t is_view
         uint8_t mutable
         uint8_t recorded
+        uint8_t weak
         Py_ssize_t shape[8]
     cbp_array *cbp_array_new(cbp_dtype dtype, int ndim, const Py_ssize_t *shape) noexcept
     cbp_array *cbp_array_view(cbp_array *base, int ndim, const Py_ssize_t *shape) noexcept
@@ -178,8 +179,8 @@ cdef extern from "tile.h" nogil:
 cdef extern from "op.h" nogil:
     ctypedef enum cbp_op_kind:
         CBP_OP_unary, CBP_OP_unary_vjp, CBP_OP_binary, CBP_OP_binary_vjp, CBP_OP_copy, CBP_OP_reshape, CBP_OP_fill,
-        CBP_OP_count, CBP_OP_where, CBP_OP_compare_i64, CBP_OP_logic,
-        CBP_OP_logic_not, CBP_OP_cast, CBP_OP_reduce, CBP_OP_sum_to,
+        CBP_OP_count, CBP_OP_where, CBP_OP_compare_i64, CBP_OP_integer, CBP_OP_logic,
+        CBP_OP_logic_not, CBP_OP_cast, CBP_OP_reduce, CBP_OP_cumsum, CBP_OP_sum_to,
         CBP_OP_argmax, CBP_OP_transpose, CBP_OP_broadcast_to, CBP_OP_slice, CBP_OP_unslice, CBP_OP_concatenate,
         CBP_OP_check_index, CBP_OP_take, CBP_OP_put_add, CBP_OP_one_hot, CBP_OP_matmul, CBP_OP_dense,
         CBP_OP_dense_vjp, CBP_OP_softmax, CBP_OP_log_softmax, CBP_OP_logsumexp, CBP_OP_ce, CBP_OP_ce_vjp,
@@ -338,11 +339,24 @@ cdef extern from "saved.h" nogil:
     cbp_status cbp_saved_bind(const cbp_saved *s, const cbp_saved_program *e, int64_t batch, size_t most,
                               cbp_program **p, char *message) noexcept
 
-cdef extern from "move.h" nogil:
+cdef extern from "integer.h" nogil:
+    ctypedef struct cbp_integer_info:
+        const char *name
+        const char *refused
+        int refuses
+        int bools
+    enum:
+        CBP_N_INTEGER
+    const cbp_integer_info cbp_integer_rows[]
+    Py_ssize_t cbp_integer_refused(int row, Py_ssize_t n, const int64_t *b) noexcept
     ctypedef enum cbp_compare_op:
         CBP_EQ, CBP_NE, CBP_LT, CBP_LE, CBP_GT, CBP_GE
     ctypedef enum cbp_logic_op:
         CBP_AND, CBP_OR, CBP_XOR
+    enum:
+        CBP_WIDEN, CBP_REFUSE
+
+cdef extern from "move.h" nogil:
     void cbp_copy_strided(int n_dims, const Py_ssize_t *shape, const Py_ssize_t *strides, Py_ssize_t item,
                           const void *src, void *dst) noexcept
     void cbp_scatter_strided(int n_dims, const Py_ssize_t *shape, const Py_ssize_t *strides, Py_ssize_t item,
@@ -353,11 +367,6 @@ cdef extern from "move.h" nogil:
     void cbp_scatter_add_f64(Py_ssize_t n, Py_ssize_t N, const double *g, const int64_t *index, double *dx) noexcept
     void cbp_one_hot_f32(Py_ssize_t n, Py_ssize_t C, const int64_t *index, float *y) noexcept
     void cbp_one_hot_f64(Py_ssize_t n, Py_ssize_t C, const int64_t *index, double *y) noexcept
-    void cbp_compare_i64(cbp_compare_op op, Py_ssize_t n, const int64_t *a, Py_ssize_t sa, const int64_t *b,
-                         Py_ssize_t sb, uint8_t *y) noexcept
-    void cbp_logic(cbp_logic_op op, Py_ssize_t n, const uint8_t *a, Py_ssize_t sa, const uint8_t *b, Py_ssize_t sb,
-                   uint8_t *y) noexcept
-    void cbp_logic_not(Py_ssize_t n, const uint8_t *a, uint8_t *y) noexcept
 
 cdef extern from "rng.h" nogil:
     void cbp_rng_bits(uint64_t key, uint64_t offset, Py_ssize_t n, uint64_t *out) noexcept

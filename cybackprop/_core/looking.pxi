@@ -186,4 +186,6 @@ cdef str op_name(const cbp_op *op):
         return cbp_binary_rows[op.row].name.decode()
     if op.kind == CBP_OP_binary_vjp:
         return cbp_binary_rows[op.row].name.decode() + ("_vjp_b" if op.flags & 1 else "_vjp_a")
+    if op.kind == CBP_OP_integer:
+        return cbp_integer_rows[op.row].name.decode()
     return kind

@@ -80,7 +80,11 @@ cdef int run_op(cbp_op *op, cbp_array **inputs, int n_in, cbp_array **outputs, d
     if status != CBP_OK:
         for i in range(info.n_out):
             cbp_array_drop(outputs[i])
-    elif recording():
+        return status
+    for i in range(info.n_out):
+        if outputs[i] != NULL:
+            outputs[i].weak = weak_output(op, inputs, n_in, outputs[i].dtype)
+    if recording():
         note(op, inputs, n_in, outputs, info.n_out)
     return status
 

@@ -113,7 +113,7 @@ cdef cbp_array *assignable(State s, Tensor value) except NULL:
         raise ShapeError(f"assign: the {s.kind()} has shape {s.shape}, the values {value.shape}")
     if value.a.dtype == s.a.dtype:
         return cbp_array_hold(value.a)
-    if s.a.dtype >= CBP_I64 and value.a.dtype < CBP_I64:
+    if value.a.dtype < CBP_I64 and (s.a.dtype == CBP_I64 or (s.a.dtype == CBP_BOOL and not value.a.weak)):
         raise DTypeError(f"assign: can't write {value.dtype} data into a {s.dtype} {s.kind()}; use astype")
     return cbp_array_hold((<Tensor>raw_cast(value, DTYPES[s.a.dtype])).a)
 
@@ -124,6 +124,7 @@ cdef int take_value(State s, Tensor value) except -1:
     cbp_array_drop(s.a)
     s.a = cbp_array_hold(value.a)
     s.a.mutable = 1
+    s.a.weak = 0
     return 0
 
 

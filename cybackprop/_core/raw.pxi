@@ -20,9 +20,8 @@ cdef cbp_array *sum_to(cbp_array *x, cbp_array *goal) except NULL:
     return run_one(&op, x)
 
 
-cdef Tensor reduce(str op_name, Tensor x, tuple axes, bint keepdims, bint maximum):
+cdef Tensor reduce(Tensor x, tuple axes, bint keepdims, bint maximum):
     cdef cbp_op op
-    need_float(op_name, x.a)
     clear(&op, CBP_OP_reduce)
     op.flags = maximum | 2 * keepdims
     for axis in axes:
@@ -31,8 +30,8 @@ cdef Tensor reduce(str op_name, Tensor x, tuple axes, bint keepdims, bint maximu
 
 
 def raw_sum(Tensor x, tuple axes, bint keepdims):
-    """Sum over normalised axes."""
-    return reduce("sum", x, axes, keepdims, False)
+    """Sum over normalised axes; of bools whether any is true."""
+    return reduce(x, axes, keepdims, False)
 
 
 def raw_max(Tensor x, tuple axes, bint keepdims):
@@ -40,7 +39,18 @@ def raw_max(Tensor x, tuple axes, bint keepdims):
     for axis in axes:
         if x.a.shape[<int>axis] == 0:
             raise ShapeError(f"max: axis {axis} of shape {x.shape} is empty and has no maximum")
-    return reduce("max", x, axes, keepdims, True)
+    return reduce(x, axes, keepdims, True)
+
+
+def raw_cumsum(Tensor x, int axis, bint backwards):
+    """Sums up to each place along a normalised axis, or from each place on."""
+    cdef cbp_op op
+    if x.a.dtype == CBP_BOOL:
+        raise DTypeError("cumsum works on float32, float64 and int64, not on bool; use astype('int64') first")
+    clear(&op, CBP_OP_cumsum)
+    op.a[0] = axis
+    op.flags = backwards
+    return wrap(run_one(&op, x.a))
 
 
 def raw_sum_to(Tensor x, shape):
@@ -54,7 +64,6 @@ def raw_sum_to(Tensor x, shape):
 def raw_argmax_last(Tensor x):
     """Place of the first maximum along the last axis, int64."""
     cdef cbp_op op
-    need_float("argmax", x.a)
     if x.a.shape[x.a.ndim - 1] == 0 and 0 not in x.shape[:x.a.ndim - 1]:
         raise ShapeError(f"argmax: the axis is empty, shape {x.shape}")
     clear(&op, CBP_OP_argmax)
@@ -273,8 +282,11 @@ def raw_not(Tensor x):
 
 
 def raw_cast(Tensor x, dtype):
-    """The values in another dtype."""
+    """The values in another dtype, weak if x is."""
     cdef cbp_op op
+    cdef Tensor y
     clear(&op, CBP_OP_cast)
     op.dtype = dtype_code(dtype)
-    return wrap(run_one(&op, x.a))
+    y = wrap(run_one(&op, x.a))
+    y.a.weak = x.a.weak                  # a cast to x's own dtype as well
+    return y

@@ -9,11 +9,26 @@ cdef extern from *:
     """
     #if defined(_MSC_VER)
     static __declspec(thread) PyObject *cbp_recorder = NULL;
+    static __declspec(thread) int cbp_inside = 0;
     #else
     static _Thread_local PyObject *cbp_recorder = NULL;
+    static _Thread_local int cbp_inside = 0;
     #endif
     """
     PyObject *cbp_recorder
+    int cbp_inside                       # how many compiled functions run in this thread, recorded or not
+
+
+def enter_compiled():
+    """A compiled function begins to run in this thread."""
+    global cbp_inside
+    cbp_inside += 1
+
+
+def leave_compiled():
+    """It has ended."""
+    global cbp_inside
+    cbp_inside -= 1
 
 
 cdef inline bint recording() noexcept:

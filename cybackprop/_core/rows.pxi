@@ -54,6 +54,7 @@ cdef class UnaryRow(Row):
     cdef const cbp_unary_info *info
     cdef bint keeps_x, keeps_y
     cdef readonly tuple parameters       # ((name, default), ...)
+    cdef public object integers          # (x, *parameters) -> Tensor for int64 and bool x, or None: there is no such op
     cdef readonly dict facts             # what the table says, as text and numbers
 
     cdef int sweep(self, Record r, Sweep s) except -1:
@@ -67,13 +68,14 @@ cdef class UnaryRow(Row):
         cdef const void *kp = NULL if kept == NULL else kept.data
         cdef const void *gp = dx.data if r.cot == NULL else r.cot.data
         cbp_active[dx.dtype].unary_vjp(self.place, dx.size, kp, gp, dx.data, r.p, add)
+        dx.weak = (dx if r.cot == NULL else r.cot).weak & no_strong(kept) & no_strong(dx if add else NULL)
         if recording():
             note_unary_vjp(self, r, kept, dx, add)
         return 0
 
     def __call__(self, x, double p0=0.0, double p1=0.0):
         """Apply the row."""
-        return unary(self, lone_operand(x), p0, p1)
+        return unary(self, as_tensor(x), p0, p1)
 
 
 @cython.final
@@ -81,11 +83,17 @@ cdef class UnaryRow(Row):
 cdef class BinaryRow(Row):
     """A row of binary.def."""
     cdef readonly int place
+    cdef int integer                     # the row of integer.def, -1: none
     cdef const cbp_binary_info *info
     cdef bint compares, keeps_y
     cdef bint keeps[2][2]                # keeps[side][operand]: the derivative of that side reads the operand
     cdef bint reads_y[2], is_one[2]
     cdef readonly dict facts             # what the table says, as text and numbers
+
+    @property
+    def has_integers(self):
+        """Whether integer.def has this row."""
+        return self.integer >= 0
 
     cdef int sweep(self, Record r, Sweep s) except -1:
         # forward: y = f(a, b)   so: da = strong_mul(g, df/da), summed over the axes that were broadcast
@@ -117,29 +125,19 @@ cdef class BinaryRow(Row):
         cdef cbp_array *a = r.kept[0] if self.keeps[side][0] else NULL
         cdef cbp_array *b = r.kept[1] if self.keeps[side][1] else NULL
         cbp_walk_binary_vjp(self.place, side, a, b, r.out, r.cot, d, add)
+        d.weak = r.cot.weak & no_strong(a) & no_strong(b) & no_strong(d if add else NULL)
         if recording():
             note_binary_vjp(self, side, a, b, r, d, add)
         return 0
 
     def __call__(self, a, b):
         """Apply the row."""
-        if type(a) is Number and type(b) is Number:
-            a = lone_operand(a)             # as the two floats
         return compare(self, a, b) if self.compares else binary(self, a, b)
 
 
-cdef inline bint has_dtype(object x):
-    """Whether an operand has a dtype that others take."""
-    return isinstance(x, Tensor) and type(x) is not Number
-
-
-cdef inline Tensor lone_operand(object x):
-    return <Tensor>x if has_dtype(x) else tensor(x)
-
-
-def as_tensor(x):
+cpdef Tensor as_tensor(object x):
     """An operand that meets no other tensor: arrays keep their dtype, Python numbers become float32."""
-    return lone_operand(x)
+    return <Tensor>x if isinstance(x, Tensor) else tensor(x)
 
 
 cdef int refuse_dtype(str op, int code) except -1:
@@ -149,9 +147,12 @@ cdef int refuse_dtype(str op, int code) except -1:
 cdef Tensor unary(UnaryRow row, Tensor x, double p0, double p1):
     """Run one row of unary.def and record it."""
     if x.a.dtype > CBP_F64:
-        refuse_dtype(row.name, x.a.dtype)
+        if row.integers is None:
+            refuse_dtype(row.name, x.a.dtype)
+        return <Tensor?>row.integers(x, *(p0, p1)[:len(row.parameters)])
     cdef Tensor y = wrap(like(x.a))
     cdef double p[2]
+    y.a.weak = x.a.weak
     p[0] = p0
     p[1] = p1
     cbp_active[x.a.dtype].unary(row.place, x.a.size, x.a.data, y.a.data, p)
@@ -216,23 +217,6 @@ cdef int note_binary_vjp(BinaryRow row, int side, cbp_array *a, cbp_array *b, Re
     return note(&op, inputs, 5 if add else 4, &d, 1)
 
 
-cdef tuple met(str op, object x, object y):
-    """Bring two operands to one dtype by the promotion table: tensors never change, everything else does."""
-    cdef Tensor a, b
-    if has_dtype(x):
-        a = <Tensor>x
-        b = as_operand(y, a.a.dtype, op)
-    elif has_dtype(y):
-        b = <Tensor>y
-        a = as_operand(x, b.a.dtype, op)
-    else:
-        a = lone_operand(x)
-        b = as_operand(y, a.a.dtype, op)
-    if a.a.dtype != b.a.dtype:
-        raise DTypeError(f"{op}: {a.dtype} meets {b.dtype}; tensors are not cast silently, use astype")
-    return a, b
-
-
 cdef Tensor binary(BinaryRow row, object x, object y):
     """Run one row of binary.def, with NumPy's broadcasting, and record it."""
     cdef Tensor a, b, out
@@ -242,12 +226,13 @@ cdef Tensor binary(BinaryRow row, object x, object y):
     else:
         a, b = met(row.name, x, y)
     if a.a.dtype > CBP_F64:
-        refuse_dtype(row.name, a.a.dtype)
+        return binary_integers(row, a, b)
     if same_shape(a.a, b.a):
         out = wrap(like(a.a))
         cbp_active[a.a.dtype].binary(row.place, a.a.size, a.a.data, 1, b.a.data, 1, out.a.data)
     else:
         out = wrap(broadcast_run(row.name, a.a, b.a, a.a.dtype, cbp_active[a.a.dtype].binary, row.place))
+    out.a.weak = a.a.weak & b.a.weak
     if recording():
         note_binary(row.place, a.a, b.a, out.a)
     if not cbp_no_grad and (a.record is not None or b.record is not None):
@@ -279,14 +264,11 @@ cdef int record_binary(BinaryRow row, Tensor a, Tensor b, Tensor out) except -1:
 cdef Tensor compare(BinaryRow row, object x, object y):
     """Compare elementwise; the result is bool and takes no gradient."""
     cdef Tensor a, b
-    if isinstance(x, Tensor) and (<Tensor>x).a.dtype == CBP_BOOL:      # True == 1, as in Python
-        x = raw_cast(x, I64)
-    if isinstance(y, Tensor) and (<Tensor>y).a.dtype == CBP_BOOL:
-        y = raw_cast(y, I64)
-    a, b = met(row.name, x, y)
-    if a.a.dtype > CBP_F64:
-        return raw_compare_integers(row.name, a, b)
+    a, b = met(row.name, x, y, CBP_F64)
+    if a.a.dtype > CBP_F64:              # True == 1, as in Python
+        return raw_compare_integers(row.name, as_integers(a), as_integers(b))
     cdef Tensor out = wrap(broadcast_run(row.name, a.a, b.a, CBP_BOOL, cbp_active[a.a.dtype].binary, row.place))
+    out.a.weak = a.a.weak & b.a.weak
     if recording():
         note_binary(row.place, a.a, b.a, out.a)
     return out
@@ -317,6 +299,7 @@ cdef BinaryRow make_binary(int i):
     row.place = i
     row.name = row.info.name.decode()
     row.compares = row.info.compares
+    row.integer = integer_rows.get(row.name, -1)
     for side, keeps, text in ((0, row.info.keeps_a.decode(), row.info.da.decode()),
                               (1, row.info.keeps_b.decode(), row.info.db.decode())):
         row.keeps[side][0] = "A" in keeps
@@ -335,6 +318,7 @@ binary_rows = {row.name: row for row in [make_binary(i) for i in range(cbp_n_bin
 
 # the rows behind Python's operators
 cdef BinaryRow ADD = binary_rows["add"], SUB = binary_rows["sub"], MUL = binary_rows["mul"], DIV = binary_rows["div"]
+cdef BinaryRow FLOOR_DIVIDE = binary_rows["floor_divide"], REMAINDER = binary_rows["remainder"]
 cdef BinaryRow EQUAL = binary_rows["equal"], NOT_EQUAL = binary_rows["not_equal"], LESS = binary_rows["less"]
 cdef BinaryRow LESS_EQUAL = binary_rows["less_equal"], GREATER = binary_rows["greater"]
 cdef BinaryRow GREATER_EQUAL = binary_rows["greater_equal"]

@@ -8,8 +8,10 @@ cdef object row_name(const cbp_op *op):
     if op.kind in (CBP_OP_compare_i64, CBP_OP_logic):
         return op.row
     if op.row < 0 or op.kind not in (CBP_OP_unary, CBP_OP_unary_vjp, CBP_OP_binary, CBP_OP_binary_vjp, CBP_OP_dense,
-                                     CBP_OP_dense_vjp, CBP_OP_optim):
+                                     CBP_OP_dense_vjp, CBP_OP_optim, CBP_OP_integer):
         return None
+    if op.kind == CBP_OP_integer:
+        return cbp_integer_rows[op.row].name.decode()
     if op.kind == CBP_OP_optim:
         return cbp_optim_rows[op.row].name.decode()
     if op.kind in (CBP_OP_binary, CBP_OP_binary_vjp):

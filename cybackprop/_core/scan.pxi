@@ -220,6 +220,8 @@ def run_bodies(Loop loop, inputs, wanted, int64_t steps=0, int flags=0):
         for i in range(n_out):
             t = None if not wanted[i] else wrap(new_array(shapes[i].dtype, shapes[i].ndim, shapes[i].shape))
             arrays[n_in + i] = array_of(t)
+            if t is not None:
+                arrays[n_in + i].weak = weak_output(&op, arrays, n_in, shapes[i].dtype)
             results.append(t)
         run_in_frame(loop, &op, arrays, n_in)
         if recording():

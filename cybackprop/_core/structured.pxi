@@ -84,20 +84,3 @@ def apply(StructuredRow row, tuple inputs, dict attrs):
         r.out = cbp_array_hold(out.a)
     out.record = r
     return out
-
-
-def as_operands(str op, *operands):
-    """Tensors of one dtype: tensors as they are, arrays and numbers cast to what they meet."""
-    cdef Tensor first = None
-    for x in operands:
-        if x is None:
-            raise TypeError(f"{op}: an operand is None")
-        if first is None and has_dtype(x):
-            first = x
-    if first is None:
-        first = lone_operand(operands[0])
-    out = tuple([as_operand(x, first.a.dtype, op) for x in operands])
-    for x in out:
-        if (<Tensor>x).a.dtype != first.a.dtype:
-            raise DTypeError(f"{op}: {first.dtype} meets {x.dtype}; tensors are not cast silently, use astype")
-    return out

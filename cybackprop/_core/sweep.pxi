@@ -119,6 +119,7 @@ cdef class Sweep:
             place[0] = c
             return 0
         sum_ = place[0] if exclusive(place[0]) else c if exclusive(c) else like(c)
+        sum_.weak = place[0].weak & c.weak
         cbp_active[c.dtype].binary(ADD.place, c.size, place[0].data, 1, c.data, 1, sum_.data)
         if recording():
             note_binary(ADD.place, place[0], c, sum_)
@@ -241,7 +242,7 @@ cdef class Sweep:
             for hook, in list(r.hooks):
                 result = hook(g)
                 if result is not None:
-                    new = own_value(as_operand(result, g.a.dtype, "gradient hook"))
+                    new = own_value(with_weakness(as_operand(result, g.a.dtype, "gradient hook"), g.a.weak))
                     if not same_shape(new.a, g.a) or new.a.dtype != g.a.dtype:
                         raise ShapeError(f"gradient hook: returned shape {new.shape}, dtype {new.dtype} for a gradient "
                                          f"of shape {g.shape}, dtype {g.dtype}")
@@ -307,6 +308,7 @@ def seed_cotangent(Tensor root, gradient, str what):
             raise ShapeError(f"{what}: the tensor has shape {root.shape}; "
                              "reduce it to one element (a mean, a sum) or pass gradient=")
         g = wrap(like(root.a))
+        g.a.weak = root.a.weak
         if root.a.dtype == CBP_F32:
             (<float *>g.a.data)[0] = 1
         else:
@@ -319,7 +321,7 @@ def seed_cotangent(Tensor root, gradient, str what):
         raise DTypeError(f"{what}: the gradient is {g.dtype}, the tensor {root.dtype}")
     if not same_shape(g.a, root.a):
         raise ShapeError(f"{what}: the gradient has shape {g.shape}, the tensor {root.shape}")
-    return own_value(g)
+    return own_value(with_weakness(g, root.a.weak))
 
 
 cdef run_backward(Tensor root, gradient, bint retain_graph, bint create_graph):

@@ -85,7 +85,7 @@ cdef class Tensor:
                 raise DTypeError(f"grad is {value.dtype}, the tensor is {self.dtype}")
             if value.shape != self.shape:
                 raise ShapeError(f"grad has shape {value.shape}, the tensor {self.shape}")
-            value = own_value(value)
+            value = own_value(with_weakness(value, self.a.weak))
         if recording():
             (<Recorder>cbp_recorder).see_grad(self, False)
         self.grad_ = value
@@ -163,6 +163,9 @@ cdef class Tensor:
     def __int__(self):
         return int(self.item())
 
+    def __format__(self, spec):
+        return format(self.item(), spec) if spec else str(self)
+
     def __bool__(self):
         if self.a.size != 1:
             raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous")
@@ -207,7 +210,7 @@ cdef class Tensor:
         return _rebuild, (type(self), np.array(self), self.is_leaf and self.record is not None)
 
     def __copy__(self):
-        return self
+        return with_weakness(self, False)
 
     def __deepcopy__(self, memo):
         return _rebuild(type(self), self, self.is_leaf and self.record is not None)
@@ -282,6 +285,10 @@ cdef class Tensor:
     def __rmul__(self, other): return binary(MUL, other, self)
     def __truediv__(self, other): return binary(DIV, self, other)
     def __rtruediv__(self, other): return binary(DIV, other, self)
+    def __floordiv__(self, other): return binary(FLOOR_DIVIDE, self, other)
+    def __rfloordiv__(self, other): return binary(FLOOR_DIVIDE, other, self)
+    def __mod__(self, other): return binary(REMAINDER, self, other)
+    def __rmod__(self, other): return binary(REMAINDER, other, self)
     def __pow__(self, other, modulo): return NotImplemented if modulo is not None else operators["pow"](self, other)
     def __rpow__(self, other, modulo): return NotImplemented if modulo is not None else operators["pow"](other, self)
     def __matmul__(self, other): return operators["matmul"](self, other)
@@ -317,6 +324,19 @@ def number(Tensor t):
     if recording():
         (<Recorder>cbp_recorder).guard(t.a, only_number(t.a), 0)
     return only_number(t.a)
+
+
+def live_number(State t):
+    """The only element of a float64 State as a Python float; in a compiled function a weak tensor, its value now.
+
+    An option of an optimizer is read so: a program computes with the number of each call.
+    """
+    cdef Tensor now
+    if not cbp_inside:
+        return only_number(t.a)
+    now = wrap(copied(t.a))
+    now.a.weak = 1
+    return now
 
 
 cdef object only_number(const cbp_array *a):

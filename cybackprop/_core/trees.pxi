@@ -86,16 +86,3 @@ def is_dataclass(x):
     """Whether an object is taken apart by its fields."""
     return (type_lookup(type(x), "__dataclass_fields__") is not ABSENT and not isinstance(x, type)
             and own_dict(x) is not None)
-
-
-# STUBS until merged
-def weak_tensor(x):
-    return tensor(x)
-
-
-def end_weakness(t):
-    pass
-
-
-def is_weak(t):
-    return False

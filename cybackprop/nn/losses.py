@@ -29,7 +29,7 @@ def _reduce(loss, reduction, name, weights=None):
 
 def _pair(name, prediction, target):
     """Both as tensors of one dtype and one shape: (n,) against (n, 1) would broadcast to (n, n)."""
-    prediction, target = as_operands(name, as_tensor(prediction), target)
+    prediction, target = as_operands(name, prediction, target)
     if prediction.shape != target.shape:
         hint = "; reshape one of them, they would broadcast" if prediction.size == target.size else ""
         raise ShapeError(f"{name}: predictions {prediction.shape} and targets {target.shape} differ{hint}")
@@ -87,7 +87,7 @@ def cross_entropy(logits, target, *, weight=None, ignore_index=-100, label_smoot
     if logits.ndim != 2:
         raise ShapeError(f"cross_entropy: logits have shape {logits.shape}; they are (B, C)")
     if weight is not None:
-        weight = as_operands("cross_entropy", logits, weight)[1]
+        logits, weight = as_operands("cross_entropy", logits, weight)
         if weight.shape != logits.shape[1:]:
             raise ShapeError(f"cross_entropy: weight {weight.shape} does not fit logits {logits.shape}")
     if goal.dtype.kind == "f":
@@ -105,11 +105,11 @@ def _classes(logits, goal, weight, ignore_index, label_smoothing, reduction):
     rows = apply(softmax_cross_entropy, (logits,), {"target": goal, "ignore_index": ignore_index})
     if weight is None and not label_smoothing:       # ignored rows are 0 already
         if reduction == "mean":
-            return sum(rows) / engine.raw_count(goal, ignore_index, logits.dtype)
+            return sum(rows) / engine.weaken(engine.raw_count(goal, ignore_index, logits.dtype))
         return _reduce(rows, reduction, "cross_entropy")
     ignored = goal == ignore_index
     safe = where(ignored, 0, goal)
-    share = tensor(np.ones(goal.shape), logits.dtype) if weight is None else take(weight, safe)
+    share = engine.weaken(tensor(np.ones(goal.shape), logits.dtype)) if weight is None else take(weight, safe)
     share = where(ignored, 0, share)
     loss = rows * share
     if label_smoothing:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cybackprop._core.engine import Tensor, tensor
+from cybackprop._core.engine import Tensor, is_weak, tensor, weaken
 from cybackprop.ops.registry import public
 
 public(tensor)
@@ -61,10 +61,15 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype=None)
 @public
 def zeros_like(x):
     """Zeros with the shape and dtype of a tensor."""
-    return zeros(x.shape, x.dtype) if isinstance(x, Tensor) else tensor(np.zeros_like(x))
+    return _alike(zeros, x) if isinstance(x, Tensor) else tensor(np.zeros_like(x))
 
 
 @public
 def ones_like(x):
     """Ones with the shape and dtype of a tensor."""
-    return ones(x.shape, x.dtype) if isinstance(x, Tensor) else tensor(np.ones_like(x))
+    return _alike(ones, x) if isinstance(x, Tensor) else tensor(np.ones_like(x))
+
+
+def _alike(make, x):
+    made = make(x.shape, x.dtype)
+    return weaken(made) if is_weak(x) else made

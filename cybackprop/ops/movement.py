@@ -152,7 +152,8 @@ def _concatenate_vjp(record, g):
 def _concatenate_jvp(record, tangents):
     shapes = record.attrs["shapes"]
     dtype = next(t.dtype for t in tangents if t is not None)
-    full = tuple(tensor(np.zeros(s, dtype)) if t is None else t for t, s in zip(tangents, shapes, strict=True))
+    full = tuple(engine.weaken(tensor(np.zeros(s, dtype))) if t is None else t
+                 for t, s in zip(tangents, shapes, strict=True))
     return apply(_concatenate, full, record.attrs)
 
 

@@ -198,9 +198,10 @@ def dense(x, weight, bias=None, activation=None):
     >>> cb.dense(cb.ones((2, 3)), cb.ones((3, 1)), cb.tensor([-5.0]), activation="relu").tolist()
     [[0.0], [0.0]]
     """
-    weight, x = as_operands("dense", weight, x)
-    if bias is not None:
-        bias = as_operands("dense", weight, bias)[1]
+    if bias is None:
+        weight, x = as_operands("dense", weight, x)
+    else:
+        weight, x, bias = as_operands("dense", weight, x, bias)
     if activation is not None and not isinstance(activation, str):
         return activation(dense(x, weight, bias))
     act = None if activation is None else activation_row(activation)

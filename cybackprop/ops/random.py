@@ -8,10 +8,13 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import State, apply
-from cybackprop.errors import DTypeError
-from cybackprop.ops.movement import as_tensor
+from cybackprop.errors import DTypeError, ShapeError
+from cybackprop.ops.elementwise import isfinite
+from cybackprop.ops.movement import as_tensor, move_last, normal_axis
+from cybackprop.ops.reduction import cumsum, sum
 from cybackprop.ops.registry import public, structured
 from cybackprop.ops.selection import where
+from cybackprop.ops.softmax import softmax
 
 _MASK = (1 << 64) - 1
 
@@ -74,6 +77,52 @@ class Generator:
     def mask(self, shape, p):
         """True with probability 1 - p."""
         return self._draw(engine.raw_mask, shape, p)
+
+    def categorical(self, logits, axis=-1):
+        """Places drawn with the probabilities softmax(logits) along an axis.
+
+        Parameters
+        ----------
+        logits : Tensor or array-like, float32 or float64
+            A class of -inf is never drawn.
+        axis : int
+
+        Returns
+        -------
+        Tensor, int64, shape of logits without the axis
+
+        Raises
+        ------
+        ValueError
+            Somewhere all logits are -inf, or one is NaN or inf; nothing was drawn then.
+
+        Notes
+        -----
+        By inverting the distribution function: the first k with p_0 + ... + p_k > u (p_0 + ... + p_last), in float64.
+        One uniform u, a place of the stream, for each result; one exp for each logit.
+
+        Examples
+        --------
+        >>> import cybackprop as cb
+        >>> cb.Generator(0).categorical([[0.0, -float("inf")], [-float("inf"), 0.0]]).tolist()
+        [0, 1]
+        """
+        logits = as_tensor(logits)
+        if logits.dtype.kind != "f":
+            raise DTypeError(f"categorical: logits are float32 or float64, not {logits.dtype}")
+        axis = normal_axis(axis, logits.ndim, "categorical")
+        if logits.shape[axis] == 0:
+            raise ShapeError(f"categorical: axis {axis} of shape {logits.shape} is empty, there is no class to draw")
+        rows = move_last(logits.detach().astype("float64"), axis)[0]
+        sums = cumsum(softmax(rows), -1)
+        total = sums[..., -1:]
+        try:                             # an index that is refused, so that a program refuses too
+            zero = engine.checked_index(where(isfinite(total), 0, 1), 1, "categorical")
+        except IndexError:
+            raise ValueError("categorical: no class can be drawn where all logits are -inf, "
+                             "or one is NaN or inf") from None
+        u = self._draw(engine.raw_random, "uniform", total.shape, "float64")
+        return sum(sums <= u * total, -1) + zero[..., 0]
 
     def spawn(self):
         """An independent generator; drawn from this one's stream."""

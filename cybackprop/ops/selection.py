@@ -1,9 +1,9 @@
-"""where, logic on bools, casts."""
+"""where, logic on bools, bits of integers, casts."""
 
 import numpy as np
 
 from cybackprop._core import engine
-from cybackprop._core.engine import apply, as_operands
+from cybackprop._core.engine import Tensor, apply, as_operands
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.movement import as_tensor, broadcast_to, sum_to
 from cybackprop.ops.registry import public, structured
@@ -61,6 +61,8 @@ def where(condition, a, b):
     c = as_tensor(condition)
     if c.dtype != np.bool_:
         raise DTypeError(f"where: the condition is {c.dtype}, not bool; compare first (x > 0)")
+    if engine.is_weak(c) and not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        a = engine.weak_tensor(a)        # as NumPy has it: what is made of weak tensors alone is weak
     a, b = as_operands("where", a, b)
     try:
         shape = np.broadcast_shapes(c.shape, a.shape, b.shape)
@@ -77,28 +79,78 @@ def _logic(name):
 
     function.__name__ = function.__qualname__ = "logical_" + name
     function.__doc__ = f"Elementwise {name} of two bool tensors."
-    return public(function, operator=name)
+    return public(function)
 
 
 logical_and, logical_or, logical_xor = map(_logic, ("and", "or", "xor"))
 
 
-@public(operator="invert")
+@public
 def logical_not(x):
     """Elementwise not of a bool tensor."""
     return engine.raw_not(as_tensor(x))
 
 
+def _bitwise(name):
+    def function(a, b):
+        return engine.raw_bitwise(name, a, b)
+
+    function.__name__ = function.__qualname__ = "bitwise_" + name
+    function.__doc__ = f"""Elementwise {name} of the bits of two int64 tensors, or of two bool tensors; bool beside
+    int64 becomes int64.
+
+    Raises
+    ------
+    DTypeError
+        An operand is float32 or float64.
+    """
+    return public(function, operator=name)
+
+
+bitwise_and, bitwise_or, bitwise_xor = map(_bitwise, ("and", "or", "xor"))
+
+
+@public(operator="invert")
+def invert(x):
+    """Elementwise not of the bits of an int64 tensor (-x - 1), or of a bool tensor.
+
+    Examples
+    --------
+    >>> import cybackprop as cb
+    >>> (~cb.tensor([0, 5])).tolist()
+    [-1, -6]
+    """
+    x = as_tensor(x)
+    if x.dtype.kind == "f":
+        raise DTypeError(f"invert works on int64 and bool, not on {x.dtype}")
+    return engine.raw_not(x) if x.dtype == np.bool_ else bitwise_xor(x, -1)
+
+
 def _astype_vjp(record, g):
-    return (astype(g, record.attrs["source"]),)
+    return (cast(g, record.attrs["source"], record.attrs["source_weak"]),)
 
 
 def _astype_jvp(record, tangents):
-    return astype(tangents[0], record.attrs["dtype"])
+    return cast(tangents[0], record.attrs["dtype"], record.attrs["weak"])
 
 
-_astype = structured("astype", "(...) -> (...)", lambda x, dtype, source: engine.raw_cast(x, dtype),
-                     _astype_vjp, _astype_jvp)
+def _astype_forward(x, dtype, weak, source, source_weak):
+    return engine.with_weakness(engine.raw_cast(x, dtype), weak)
+
+
+_astype = structured("astype", "(...) -> (...)", _astype_forward, _astype_vjp, _astype_jvp)
+
+
+def cast(x, dtype, weak):
+    """The values in a NumPy dtype, as a weak tensor or a strong one."""
+    if dtype == x.dtype:
+        return engine.with_weakness(x, weak)
+    if dtype.kind != "f":
+        return engine.with_weakness(engine.raw_cast(x, dtype), weak)
+    return apply(_astype, (x,), {"dtype": dtype, "weak": weak, "source": x.dtype, "source_weak": engine.is_weak(x)})
+
+
+engine.attach_operator("cast", cast)     # what a weak tensor goes through where it meets a strong one
 
 
 @public(method=True)
@@ -111,9 +163,4 @@ def astype(x, dtype):
     >>> (cb.tensor([1.0, 2.0]) > 1.5).astype("float32").mean().item()
     0.5
     """
-    x, dtype = as_tensor(x), np.dtype(dtype)
-    if dtype == x.dtype:
-        return x
-    if dtype.kind != "f":
-        return engine.raw_cast(x, dtype)
-    return apply(_astype, (x,), {"dtype": dtype, "source": x.dtype})
+    return cast(as_tensor(x), np.dtype(dtype), False)

@@ -25,12 +25,20 @@ def call(function, args, kwargs, leaves, new):
     Returns the result, and the containers that were made for the call: [(container, a copy)].
     """
     made = []
+    engine.enter_compiled()
+    try:
+        return _called(function, args, kwargs, leaves, new, made), made
+    finally:
+        engine.leave_compiled()
+
+
+def _called(function, args, kwargs, leaves, new, made):
     if not kwargs and len(args) == len(leaves) and all(x is y for x, y in zip(args, leaves, strict=True)):
-        return function(*new), made      # all arguments are leaves
+        return function(*new)            # all arguments are leaves
     left = iter(new)
     args = tuple(_exchanged(x, left, made) for x in args)
     kwargs = {k: _exchanged(x, left, made) for k, x in kwargs.items()}
-    return function(*args, **kwargs), made
+    return function(*args, **kwargs)
 
 
 def run_eagerly(compiled, args, kwargs):

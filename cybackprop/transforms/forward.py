@@ -1,6 +1,6 @@
 """jvp: derivatives along a direction, by a walk up the records."""
 
-from cybackprop._core.engine import as_operands
+from cybackprop._core.engine import operand_like
 from cybackprop.errors import ShapeError
 from cybackprop.ops.registry import public
 from cybackprop.transforms.tree import flatten, leaves_like, unflatten
@@ -36,7 +36,7 @@ def jvp(fun, primals, tangents, has_aux=False):
     leaves, spec = flatten(tuple(primals))
     directions = leaves_like(spec, tuple(tangents), "jvp: tangents")
     leaves = [differentiable(x, "jvp") for x in leaves]
-    directions = [as_operands("jvp", x, t)[1] for x, t in zip(leaves, directions, strict=True)]
+    directions = [operand_like("jvp", x, t) for x, t in zip(leaves, directions, strict=True)]
     for x, t in zip(leaves, directions, strict=True):
         if x.shape != t.shape:
             raise ShapeError(f"jvp: a primal has shape {x.shape}, its tangent {t.shape}")

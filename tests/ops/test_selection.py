@@ -142,3 +142,54 @@ def test_where_gives_the_dead_branch_exactly_zero():
     x = cb.tensor([0.0, 4.0, -1.0], requires_grad=True)
     cb.sum(cb.where(x > 0, cb.log(x) * cb.sqrt(x), 0)).backward()
     assert x.grad.numpy()[[0, 2]].tolist() == [0, 0] and x.grad.numpy()[1] == pytest.approx(np.log(4) / 4 + 0.5)
+
+
+@FLOATS
+@pytest.mark.parametrize("shape", ((1,), (5,), (3, 4), (2, 3, 5), (2, 0, 3)))
+def test_argmin_any_all(shape, dtype, rng):
+    x = rng.integers(-1, 2, size=shape).astype(dtype)
+    x[x > 0] = rng.choice([1, NAN, INF], size=(x > 0).sum())
+    for axis in (None, *range(-len(shape), len(shape))):
+        for keep in (False, True):
+            for f in (cb.any, cb.all):
+                assert np.array_equal(f(x, axis, keep).numpy(), getattr(np, f.__name__)(x, axis, keepdims=keep))
+            if 0 not in shape:
+                assert np.array_equal(cb.argmin(x, axis, keep).numpy(), np.argmin(x, axis, keepdims=keep))
+
+
+@FLOATS
+def test_what_is_finite(dtype):
+    x = np.array([0, -0.0, 1, -1, INF, -INF, NAN, np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal], dtype)
+    for f, wanted in ((cb.isnan, np.isnan), (cb.isinf, np.isinf), (cb.isfinite, np.isfinite)):
+        leaf = cb.tensor(x, requires_grad=True)
+        assert np.array_equal(f(leaf).numpy(), wanted(x)) and not f(leaf).requires_grad
+        assert np.array_equal(getattr(leaf, f.__name__)().numpy(), wanted(x))
+        for other in ([1, -2], [True, False]):
+            assert np.array_equal(f(cb.tensor(other)).numpy(), wanted(other))
+
+
+@FLOATS
+def test_std_of_equal_values_has_the_derivative_0(dtype):
+    x = cb.tensor(np.array([[2, 2, 2], [1, 2, 3]], dtype), requires_grad=True)
+    y = cb.std(x, axis=1)
+    cb.sum(y).backward(create_graph=True)
+    assert y.numpy()[0] == 0 and x.grad.numpy()[0].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(x.grad.numpy()[1], np.array([-1, 0, 1]) / 3 / np.std([1, 2, 3]), rtol=1e-6)
+    second = cb.grad(lambda x: cb.sum(cb.grad(lambda x: cb.sum(cb.std(x, 1)))(x)[:, 0]))(x.detach())
+    assert np.isfinite(second.numpy()).all() and second.numpy()[0].tolist() == [0, 0, 0]
+    moved = cb.jvp(lambda x: cb.std(x, 1), (x.detach(),), (np.ones((2, 3), dtype),))[1]
+    assert moved.numpy()[0] == 0
+    assert np.isnan(cb.std(cb.tensor([1.0, NAN])).item()) and np.isnan(cb.std(cb.tensor([1.0]), ddof=1).item())
+    assert np.isinf(cb.var(cb.tensor([1.0, 2.0]), ddof=5).item())           # divided by 0, as in NumPy
+
+
+@FLOATS
+def test_cumsum_is_one_chain_from_the_first_element_on(dtype, rng):
+    x = rng.normal(size=(3, 2000, 2)).astype(dtype)
+    y = cb.cumsum(x, 1).numpy()
+    total = np.zeros((3, 2), dtype)
+    for k in range(2000):
+        total = total + x[:, k] if k else x[:, 0]
+        assert np.array_equal(y[:, k], total)
+    alone = np.stack([cb.cumsum(x[1, :, n]).numpy() for n in range(2)], 1)
+    assert np.array_equal(alone, y[1])

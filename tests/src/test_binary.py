@@ -236,3 +236,22 @@ def test_second_order(row, dtype, target, rng):
     for parts in outcomes.values():
         for y, exact in zip(parts, wanted, strict=True):
             assert_close(y.numpy(), exact, factor=64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_remainders_at_whole_quotients_and_far_from_them(dtype, target, rng):
+    """Where a quotient rounds to the next integer, where it is huge, and beside such neighbours: NumPy's results."""
+    n = 3000
+    a = (rng.normal(size=n) * 10.0 ** rng.integers(-3, 8, n)).astype(dtype)
+    b = (rng.normal(size=n) * 10.0 ** rng.integers(-3, 3, n)).astype(dtype)
+    b[::3] = a[::3] / rng.integers(1, 1000, a[::3].size).astype(dtype)
+    a[::5], b[::5] = np.round(a[::5]), np.round(b[::5]) + 1
+    for x, y in ((a, b), (everywhere(n, dtype, rng), everywhere(n, dtype, rng))):
+        m, q = (cb.tensor(x) % cb.tensor(y)).numpy(), (cb.tensor(x) // cb.tensor(y)).numpy()
+        assert np.array_equal(m, np.remainder(x, y), equal_nan=True)
+        wanted = np.floor_divide(x, y)
+        near = np.abs(wanted) < 2.0 ** np.finfo(dtype).nmant
+        assert np.array_equal(q[near], wanted[near])
+        for k in range(0, 600, 7):
+            assert same_bits((cb.tensor(x[k:k + 7]) % cb.tensor(y[k:k + 7])).numpy(), m[k:k + 7])
+            assert same_bits((cb.tensor(x[k:k + 7]) // cb.tensor(y[k:k + 7])).numpy(), q[k:k + 7])

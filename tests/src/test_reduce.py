@@ -7,7 +7,7 @@ import pytest
 from samples import DTYPES, same_bits
 
 import cybackprop as cb
-from cybackprop.errors import DTypeError, ShapeError
+from cybackprop.errors import ShapeError
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -171,9 +171,6 @@ def test_empty_axes():
     (lambda: cb.sum(cb.zeros((2, 3)), 2), ShapeError, "sum: axis 2"),
     (lambda: cb.sum(cb.zeros((2, 3)), (0, -2)), ShapeError, "twice"),
     (lambda: cb.argmax(cb.zeros((2, 3)), -3), ShapeError, "argmax: axis -3"),
-    (lambda: cb.sum(cb.arange(3)), DTypeError, "sum.*int64.*astype"),
-    (lambda: cb.max(cb.tensor([True])), DTypeError, "max.*bool"),
-    (lambda: cb.mean(cb.arange(3)), DTypeError, "int64"),
 ])
 def test_errors(call, error, words):
     with pytest.raises(error, match=words):

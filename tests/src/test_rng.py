@@ -261,3 +261,66 @@ def test_a_stream_is_two_integers(cell):
         engine.raw_mask(cell, 3, 0.5)
     with pytest.raises(TypeError):
         engine.raw_mask(cb.tensor([1, 2]), 3, 0.5)
+
+
+# ---- places drawn by logits
+
+LOGITS = np.array([[0.0, 1.0, -2.0, -np.inf, 0.5], [-np.inf, -np.inf, 3.0, -np.inf, -np.inf],
+                   [700.0, 0.0, 701.0, -np.inf, 699.0], [-1e30, 0.0, 0.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", range(3))
+def test_categorical_has_the_probabilities_of_softmax(dtype, seed):
+    n = 20_000
+    g = cb.Generator(seed)
+    drawn = g.categorical(np.broadcast_to(LOGITS, (n, *LOGITS.shape)).astype(dtype))
+    assert drawn.dtype == np.int64 and drawn.shape == (n, len(LOGITS)) and g.offset == n * len(LOGITS)
+    for places, row in zip(drawn.numpy().T, LOGITS, strict=True):
+        p = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+        counts = np.bincount(places, minlength=row.size)
+        assert counts.size == row.size and not counts[p == 0].any()          # -inf is never drawn
+        if (p > 0).sum() > 1:
+            assert scipy.stats.chisquare(counts[p > 0], n * p[p > 0]).pvalue > 1e-4
+
+
+def test_categorical_is_the_first_place_whose_sum_is_larger():
+    x = np.random.default_rng(3).normal(size=(50, 7))
+    u = engine.raw_random(stream(cb.Generator(5).key, 0), "uniform", 50, "float64").numpy()
+    sums = np.cumsum(np.exp(x) / np.exp(x).sum(1, keepdims=True), 1)
+    wanted = (sums <= u[:, None] * sums[:, -1:]).sum(1)
+    for given, axis in ((x, 1), (x, -1), (x.T, 0)):
+        assert np.array_equal(cb.Generator(5).categorical(given, axis).numpy(), wanted)
+    a = cb.Generator(5)
+    halves = [a.categorical(x[:20]).numpy(), a.categorical(x[20:]).numpy()]
+    assert np.array_equal(np.concatenate(halves), wanted)
+    assert cb.Generator(5).categorical(x[0]).shape == () and cb.Generator(5).categorical(np.zeros((0, 3))).shape == (0,)
+    parameter = cb.Parameter(x)
+    assert not cb.Generator(5).categorical(parameter).requires_grad
+
+
+@pytest.mark.parametrize("row", ([-math.inf] * 3, [0, math.nan, 0], [0, math.inf, 0]), ids=str)
+def test_categorical_refuses_what_is_no_distribution(row):
+    g = cb.Generator(1)
+    compiled = cb.compile(lambda x: g.categorical(x))
+    for _ in range(3):
+        compiled(np.zeros((2, 3)))
+    before = g.state
+    for draw in (g.categorical, compiled):
+        with pytest.raises(ValueError, match="categorical: no class"):
+            draw(np.array([[0.0, 1.0, 2.0], row]))
+        assert g.state == before
+
+
+def test_categorical_in_programs(tmp_path):
+    x = np.random.default_rng(3).normal(size=(6, 9))
+    g, twin, third = (cb.Generator(8) for _ in range(3))
+    compiled = cb.compile(lambda x: g.categorical(x))
+    wanted = [twin.categorical(x * k) for k in range(5)]
+    for k in range(5):
+        assert same_bits(compiled(x * k), wanted[k])
+    assert g.state == twin.state
+    cb.save_programs(tmp_path / "f", f=(lambda x: third.categorical(x), x))
+    file = cb.load_program(tmp_path / "f")
+    for k in range(5):
+        assert same_bits(file(x=x * k), wanted[k])

@@ -1,6 +1,6 @@
 """The nests that loops carry: dicts, lists and tuples of tensors, or None where there is nothing."""
 
-from cybackprop._core.engine import Tensor, as_operands
+from cybackprop._core.engine import Tensor, is_weak, operand_like
 from cybackprop.errors import DTypeError, ShapeError
 from cybackprop.ops.movement import as_tensor
 from cybackprop.transforms.arguments import rebuilt
@@ -79,7 +79,7 @@ def alike(what, name, tree, spec, like):
         raise ShapeError(f"{what}: {name} was {shown(spec)} and the body returned {shown(mine)}; it must stay as it is")
     out = []
     for (x, path), t in zip(leaves, like, strict=True):
-        y = as_operands(what, t, x)[1] if not isinstance(x, Tensor) else x
+        y = operand_like(what, t, x) if not isinstance(x, Tensor) or is_weak(x) else x
         if y.shape != t.shape:
             raise ShapeError(f"{what}: {name}{path} had shape {t.shape} and the body returned {y.shape}; "
                              "it must stay as it is")
