@@ -74,6 +74,11 @@ class Environment:
         """Whether the walk has met a thing."""
         return id(x) in self._seen
 
+    def appeared(self):
+        """Labels of attributes of mentioned names that were not there when the walk looked."""
+        return [f"{label}.{name}" for x, label, own, _ in self._objects for name in self._names.keys() & (own or {}).keys()
+                if (id(own), name) not in self._done]
+
     def _walk(self):
         """Until there is nothing new: neither things, nor names of attributes for those that are known."""
         names, known = -1, -1
@@ -157,7 +162,7 @@ class Environment:
         self._name(names.mentioned)
         self._everything |= names.everything
         self._catches |= names.catches
-        self._objects.append([f, label, None, 0])
+        self._objects.append([f, label, f.__dict__, 0])
         for name in names.loaded:
             value = f.__globals__.get(name, ABSENT)
             if value is not ABSENT:
@@ -276,10 +281,8 @@ class Environment:
                     if codes.is_users(c):
                         self._name(n for n in vars(c) if not n.startswith("__"))
         elif isinstance(x, types.FunctionType):
-            own = x.__dict__
-            for name in names:
-                if name in own:
-                    self.place("item", own, name, own[name], f"{label}.{name}")
+            for name in own.keys() & names:
+                self.place("item", own, name, own[name], f"{label}.{name}")
         elif isinstance(x, types.ModuleType):
             self._module_attributes(x, label, own, names)
         else:

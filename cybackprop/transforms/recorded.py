@@ -34,7 +34,7 @@ class Surroundings:
 
     def changed(self):
         """Labels of what is no longer what it was."""
-        found = [place.label for place in self.places.changed()]
+        found = [place.label for place in self.places.changed()] + self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
             found = [self.facts.changed()]
         return found
