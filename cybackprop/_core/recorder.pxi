@@ -83,7 +83,7 @@ cdef class Recorder:
     cdef public int segment
     cdef readonly dict loops             # address of a cbp_loop that was run -> its Loop
     cdef readonly list bodies            # weak references to the recorders of bodies
-    cdef public bint plain               # bodies are built plain: what an audit compares with
+    cdef public bint plain               # an audit: bodies are built plain, and nobody asks for lines
     cdef public bint saves               # for a file: bodies keep what they were recorded as
     cdef public bint derives             # a derivative was taken meanwhile
     cdef public dict before              # address of a state -> (it, its values, version) before; None: nobody asks
@@ -187,6 +187,8 @@ cdef class Recorder:
         return 0
 
     cdef int32_t line(self) except -2:
+        if self.plain:                   # an audit: its program knows the lines
+            return -1
         place = written_by("")
         number = self.line_numbers.get(place)
         if number is None:
