@@ -133,7 +133,8 @@ EXAMPLES = {name: thing for name, thing in documented().items() if ">>>" in (thi
 def test_docstring_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     thing = EXAMPLES[name]
-    scope = dict(getattr(inspect.getmodule(thing), "__dict__", {}))
+    scope = {**vars(inspect.getmodule(thing) or cb), "__name__": "__main__"}
+    scope.pop("__file__", None)          # the example is a user's code, not this package's
     test = doctest.DocTestParser().get_doctest(inspect.getdoc(thing), scope, name, None, None)
     report = io.StringIO()
     runner = doctest.DocTestRunner(Tolerant(), optionflags=doctest.NORMALIZE_WHITESPACE)
