@@ -109,7 +109,7 @@ def _sees_order(function):
 
 def _slow(compiled, spec, leaves, args, kwargs, program):
     """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
-    if not compiled.begin_recording():   # another thread records, or the function itself has called it
+    if not compiled.begin_recording(program):            # another thread records, or the function itself has called it
         if program is not None:
             program.calls -= 1           # the audit is still to come
         return run_eagerly(compiled, args, kwargs) if program is None else _Eager(run_eagerly(compiled, args, kwargs))
@@ -138,6 +138,7 @@ def _audited(compiled, spec, leaves, args, kwargs, program):
     if not sure:
         _unsure(compiled, program)
         return run
+    program.unsure, program.audited = 0, program.audited or not wrong
     if program.inputs_seen is not None:
         program.inputs_seen.look(leaves, program.key)
     changed = program.key.changed()
@@ -159,9 +160,11 @@ def _unsure(compiled, program):
     program.unsure += 1
     if program.unsure < MOST_UNSURE:
         program.calls -= 1
-    elif program.unsure == MOST_UNSURE:
-        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them "
-                                   "told anything; from now on it runs without")
+        return
+    program.unsure = 0
+    if not program.audited:
+        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them has "
+                                   "told yet whether a replay does what the function does")
 
 
 def _recorded(compiled, spec, leaves, args, kwargs):
