@@ -19,32 +19,36 @@ def given(leaves):
     return [engine.weak_tensor(x) if engine.is_array(x) else x for x in leaves]
 
 
-def call(function, args, kwargs, leaves, new):
+def call(function, spec, args, kwargs, leaves, new):
     """function(*args, **kwargs) with new leaves; a container is the caller's own unless there is another leaf in it.
 
-    Returns the result, and the containers that were made for the call: [(container, a copy)].
+    spec: of `unpack`; None where all arguments are leaves.  Returns the result, and the containers that were made for
+    the call: [(container, a copy)].
     """
     made = []
     engine.enter_compiled()
     try:
-        return _called(function, args, kwargs, leaves, new, made), made
+        return _called(function, spec, args, kwargs, leaves, new, made), made
     finally:
         engine.leave_compiled()
 
 
-def _called(function, args, kwargs, leaves, new, made):
+def _called(function, spec, args, kwargs, leaves, new, made):
     if not kwargs and len(args) == len(leaves) and all(x is y for x, y in zip(args, leaves, strict=True)):
         return function(*new)            # all arguments are leaves
     left = iter(new)
     args = tuple(_exchanged(x, left, made) for x in args)
-    kwargs = {k: _exchanged(x, left, made) for k, x in kwargs.items()}
+    if kwargs:                           # their leaves come in the order of the structure
+        _, names, _ = spec[2][1]
+        exchanged = {k: _exchanged(kwargs[k], left, made) for k in names}
+        kwargs = {k: exchanged[k] for k in kwargs}
     return function(*args, **kwargs)
 
 
 def run_eagerly(compiled, args, kwargs):
     """A call of a compiled function that is neither recorded nor replayed: as any other, of tensors."""
-    _, leaves = unpack(args, kwargs)
-    result, made = call(compiled.function, args, kwargs, leaves, given(leaves))
+    spec, leaves = unpack(args, kwargs)
+    result, made = call(compiled.function, spec, args, kwargs, leaves, given(leaves))
     if changed(made):
         warn_changed(compiled)
     return strong(result)
@@ -155,21 +159,23 @@ def _others(spec):
     return [what] if kind == "other" else [x for child in children or () for x in _others(child)]
 
 
-def difference(make, again):
+def difference(make, again, leaves):
     """What of the results that is no tensor another run has made otherwise: (it, what it was), or None."""
-    return _difference(make.args[0], again.args[0])
+    return _difference(make.args[0], again.args[0], leaves)
 
 
-def _difference(spec, other):
+def _difference(spec, other, leaves):
     (kind, what, children), (kind2, what2, children2) = spec, other
     if type(kind) is not type(kind2) or (isinstance(kind, (str, type)) and kind != kind2):
         return kind2, kind
     if children is None:
+        if kind == "argument":           # f(x, x) returns the first and the second
+            return None if leaves[what2] is leaves[what] else (f"argument {what2}", f"argument {what}")
         counts = isinstance(what, STATIC) or kind != "other"
         return (what2, what) if counts and not engine.agree(what2, what) else None
     if what != what2 or len(children) != len(children2):
         return what2 or len(children2), what or len(children)
-    return next(filter(None, map(_difference, children, children2)), None)
+    return next(filter(None, (_difference(x, y, leaves) for x, y in zip(children, children2, strict=True))), None)
 
 
 # NOTE: functions inside functions that call themselves would be cycles, and hold tensors until the collector comes.

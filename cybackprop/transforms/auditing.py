@@ -28,7 +28,7 @@ def audited(program, leaves, record):
 
 def _compared(program, leaves, rehearsal, run):
     before, after, made, _ = rehearsal
-    other = program.result and difference(program.result, run.make)
+    other = program.result and difference(program.result, run.make, leaves)
     if other:
         return f"it returned {other[0]!r} where it had returned {other[1]!r}"
     if program.result is None and run.result is not None:

@@ -6,6 +6,7 @@ any name that the code reached so far mentions.  No code of the user's runs mean
 iterator say, is an `obstacle`: there is no program then.  docs/adr/0013-environments.md has the reasons.
 """
 
+import array
 import builtins
 import collections
 import contextvars
@@ -59,6 +60,7 @@ class Environment:
         self.places, self.arrays, self.modules, self.counted, self.tensors, self.roots = [], [], [], [], [], []
         self.obstacle = None
         self._seen, self._done, self._names, self._borrowed = {}, set(), {}, {id(x) for x in borrowed}
+        self._several = set()                            # ids of arrays that lie in several places
         self._everything = self._catches = False         # code asks for attributes by computed names; catches errors
         self._left, self._objects, self._classes, self._modules = collections.deque(), [], [], []
         self.see(function, getattr(function, "__name__", type(function).__name__))
@@ -73,6 +75,10 @@ class Environment:
     def knows(self, x):
         """Whether the walk has met a thing."""
         return id(x) in self._seen
+
+    def lies_once(self, array):
+        """Whether an array was found in one place only."""
+        return id(array) not in self._several
 
     def appeared(self):
         """Labels of attributes of mentioned names that were not there when the walk looked."""
@@ -119,7 +125,10 @@ class Environment:
 
     def see(self, x, label):
         """Something was found: it will be looked at."""
-        if id(x) not in self._seen and x is not ABSENT and not isinstance(x, STATIC):
+        if id(x) in self._seen:
+            if isinstance(x, (Tensor, np.ndarray)):
+                self._several.add(id(x))
+        elif x is not ABSENT and not isinstance(x, STATIC):
             self._seen[id(x)] = x
             self._left.append((x, label))
 
@@ -218,7 +227,8 @@ class Environment:
             inside = f"{label}[{key!r}]" if isinstance(key, STATIC) else label
             if isinstance(part, (Tensor, np.ndarray)) and where and isinstance(key, STATIC):
                 self.place(where, x, key, part, inside)
-            self.see(part, inside)
+            else:
+                self.see(part, inside)
             self.see(key, label)
         if codes.is_users(type(x)) or (own_dict(x) and type(x) not in (dict, list)):
             self._object(x, label)
@@ -227,7 +237,8 @@ class Environment:
         for k, part in enumerate(tuple.__iter__(x)):
             if isinstance(part, (Tensor, np.ndarray)):
                 self.probe(functools.partial(tuple.__getitem__, x, k), f"{label}[{k}]")
-            self.see(part, f"{label}[{k}]")
+            else:
+                self.see(part, f"{label}[{k}]")
         if codes.is_users(type(x)) and own_dict(x) is not None:
             self._object(x, label)
 
@@ -387,6 +398,13 @@ class Environment:
     def _reference(self, x, label):
         self.probe(functools.partial(referent, x), label)
 
+    def _buffer(self, x, label):
+        if memoryview(x).nbytes > MOST:
+            self._stop(label, f"has {memoryview(x).nbytes} bytes, and a program compares {MOST} at most; hand it over as an "
+                              "argument")
+        else:
+            self.probe(functools.partial(opaque.buffer_state, x), label)
+
     def _view(self, x, label):
         self.probe(functools.partial(dict, x), label)
 
@@ -427,8 +445,9 @@ LOOKS = {
     types.MethodWrapperType: E._parts, type(functools.lru_cache(len)): E._cached,
     operator.attrgetter: E._getter, operator.methodcaller: E._getter, operator.itemgetter: _nothing,
     list: E._container, dict: E._container, set: E._container, frozenset: E._container, collections.deque: E._container,
-    types.SimpleNamespace: E._object, tuple: E._tuple, np.ndarray: E._array, type: E._class, types.ModuleType: E._module, Tensor: E._tensor,
-    Compiled: E._compiled, contextvars.ContextVar: E._variable, threading.local: E._local,
+    memoryview: E._buffer, bytearray: E._buffer, array.array: E._buffer, tuple: E._tuple, np.ndarray: E._array,
+    types.SimpleNamespace: E._object, type: E._class, types.ModuleType: E._module, Tensor: E._tensor, Compiled: E._compiled,
+    contextvars.ContextVar: E._variable, threading.local: E._local,
     weakref.ReferenceType: E._reference, weakref.ProxyType: E._reference, weakref.CallableProxyType: E._reference,
     types.MappingProxyType: E._view, random.Random: E._random, np.random.RandomState: E._numpy_random,
     np.random.Generator: E._numpy_random, np.random.BitGenerator: E._numpy_random, type(os.environ): E._environ,

@@ -21,7 +21,7 @@ HARMLESS = (
     types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType,
     types.MemberDescriptorType, types.GenericAlias, types.UnionType, types.CellType, types.CodeType, re.Pattern,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID,
-    pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.ufunc, np.dtype, memoryview,
+    pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.ufunc, np.dtype,
     engine.Recorder, Tensor, type(NotImplemented), type(vars(abc.ABC)["_abc_impl"]),
 )
 
@@ -29,6 +29,12 @@ HARMLESS = (
 def is_harmless(x):
     """Whether a thing may be named without being compared."""
     return type(x) is object or isinstance(x, HARMLESS) or type(x).__module__.partition(".")[0] in ("typing", "cybackprop")
+
+
+def buffer_state(x):
+    """What is in the memory that a memoryview, bytearray or array shows."""
+    with memoryview(x) as view:
+        return view.tobytes()
 
 
 def numpy_state(x):

@@ -80,7 +80,7 @@ class Recorded:
         self._tensors = [] if surroundings is None else surroundings.environment.tensors
         try:
             self.recorder.start(self.new, leaves, None if surroundings is None else surroundings.known())
-            self.result, made = call(function, args, kwargs, leaves, self.new)
+            self.result, made = call(function, spec, args, kwargs, leaves, self.new)
             self.tensors, self.make = results(self.result, leaves, self.new, self._mark)
             owned = [engine.own_value(t) for t in self.tensors]
             if any(map(operator.is_not, owned, self.tensors)):       # views of States: later runs would change them
@@ -139,18 +139,22 @@ class Recorded:
 
     def places(self):
         """(Places of the program, {constant value: the Place that finds its array again})."""
-        paths, inputs = {}, set()
+        paths, inputs, anew = {}, set(), set()
         before = self._surroundings.environment
         for place, thing in before.arrays:
             values = self.recorder.constant_of(thing)
             if values and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
                 inputs.add(id(thing))
                 paths |= dict.fromkeys(values, place)
+            elif not isinstance(thing, Tensor) or self.recorder.known(thing):
+                continue
+            if before.lies_once(thing):                  # else the program would read one place for another, too
+                anew.add(id(place))
         for place in before.places:
             if place.expected is None and engine.is_bytes(place) and id(place.holder) not in inputs:
                 raise TapeError(f"`{place.label}` is an array of {place.holder.nbytes} bytes, too large to be compared at "
                                 "each call; hand it over as an argument, or to an operation as it is")
-        return Places(before.places, inputs), paths
+        return Places(before.places, inputs, anew), paths
 
     def aliases(self):
         """[(Place, number of a leaf)]: places outside that hold the very tensor that is an argument."""
