@@ -31,6 +31,13 @@ def is_harmless(x):
     return type(x) is object or isinstance(x, HARMLESS) or type(x).__module__.partition(".")[0] in ("typing", "cybackprop")
 
 
+def is_of_state(x):
+    """Whether a thing is NumPy's view of a State, which may change with it."""
+    while isinstance(x, np.ndarray):
+        x = x.base
+    return isinstance(x, memoryview) and isinstance(x.obj, engine.State)
+
+
 def buffer_state(x):
     """What is in the memory that a memoryview, bytearray or array shows."""
     with memoryview(x) as view:

@@ -11,6 +11,7 @@ from cybackprop.transforms.arguments import CONSTANT, call, changed, given, othe
 from cybackprop.transforms.environment import Environment
 from cybackprop.transforms.facts import Facts
 from cybackprop.transforms.names import leaf_names
+from cybackprop.transforms.opaque import is_of_state
 from cybackprop.transforms.rerun import rules
 
 MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
@@ -34,7 +35,8 @@ class Surroundings:
 
     def changed(self):
         """Labels of what is no longer what it was."""
-        found = [place.label for place in self.places.changed()] + self.environment.appeared()
+        found = [place.label for place in self.places.changed() if not is_of_state(place.holder)]
+        found += self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
             found = [self.facts.changed()]
         return found
