@@ -18,3 +18,15 @@ def notes():
     """(note, seen): what a function hands to `note` is in the list `seen`."""
     seen = []
     return unseen(seen.append), seen
+
+
+def secret(make):
+    """A function that returns make(), which is called where `compile` does not look."""
+    ask = unseen(lambda box: box.append(make()))
+
+    def read():
+        box = []
+        ask(box)
+        return box[0]
+
+    return read

@@ -314,6 +314,11 @@ cdef class Places:
         return found
 
 
+def is_function(Place p):
+    """Whether a place is the code of a function."""
+    return p.where == THE_FUNCTION
+
+
 def is_bytes(Place p):
     """Whether a place is that of an array's bytes."""
     return p.where == THE_BYTES
