@@ -204,7 +204,7 @@ def _run(function, spec, leaves, args, kwargs, surroundings, strict, again):
     again: there are other programs, so which code reads shapes matters (`batches`).
     """
     recorder = engine.Recorder()
-    recorder.watches_shapes = again
+    recorder.watches_shapes, recorder.saves = again, True
     if strict:
         recorder.before = {}
     run = None
