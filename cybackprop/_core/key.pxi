@@ -202,7 +202,7 @@ def leaf_fact(x):
     """What a key knows of an argument: (kind, dtype or format, shape, whether it has a history), or itself."""
     if isinstance(x, Tensor) and not (<Tensor>x).a.mutable:
         return "tensor", (<Tensor>x).a.dtype, array_shape((<Tensor>x).a), (<Tensor>x).record is not None
-    if isinstance(x, np.ndarray):
+    if is_array(x):
         with memoryview(x) as view:
             return "array", view.format.encode(), x.shape, False
     if isinstance(x, STATIC) or type(x) in (range, slice):

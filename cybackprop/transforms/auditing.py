@@ -13,7 +13,7 @@ def audited(program, leaves, record):
     """An eager call, as a Recorded, after a replay on copies; None: the program refused, the call is not for it.
 
     And what differed, as text or None; and whether that is sure: not where another thread wrote a State of the program
-    between the copy and the end.
+    or a gradient between the copy and the end.
 
     record: runs the function and records it.
     """
@@ -23,7 +23,8 @@ def audited(program, leaves, record):
         return None, None, True
     run = record()
     wrong = _compared(program, leaves, rehearsal, run)
-    return run, wrong, wrong is None or not engine.written_by_others(program, versions, run.recorder)
+    return run, wrong, wrong is None or not engine.written_by_others(program, versions, rehearsal[0], run.recorder,
+                                                                                    run.effects)
 
 
 def _compared(program, leaves, rehearsal, run):

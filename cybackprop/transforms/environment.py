@@ -23,7 +23,8 @@ import weakref
 
 import numpy as np
 
-from cybackprop._core.engine import ABSENT, Compiled, Content, Place, Tensor, array_bytes, own_dict, referent, type_lookup
+from cybackprop._core.engine import (
+    ABSENT, Compiled, Content, Place, Tensor, array_bytes, is_array, own_dict, referent, type_lookup)
 from cybackprop.transforms import codes, opaque
 from cybackprop.transforms.codes import in_library
 
@@ -39,7 +40,7 @@ class Environment:
     ----------
     function : callable
     leaves : list
-        The arguments; arrays and tensors among them are inputs and are not looked at.
+        The arguments; those that are tensors inside are inputs and are not looked at.
     borrowed : sequence
         Objects that are alive in each call and must not be kept alive: a method's self, objects among the arguments.
 
@@ -65,7 +66,7 @@ class Environment:
         self._left, self._objects, self._classes, self._modules = collections.deque(), [], [], []
         self.see(function, getattr(function, "__name__", type(function).__name__))
         for x in leaves:
-            if not isinstance(x, (Tensor, np.ndarray)):
+            if not isinstance(x, Tensor) and not is_array(x):
                 self.see(x, "an argument")
         self._walk()
         for cls, label in self._classes:
@@ -244,7 +245,9 @@ class Environment:
 
     def _array(self, x, label):
         """Of its bytes; after the run those go that an operation took whole."""
-        if x.nbytes <= MOST and not x.dtype.hasobject:
+        if x.dtype.hasobject:
+            self._stop(label, "is an array of Python objects; make it a list, or an array of numbers")
+        elif x.nbytes <= MOST:
             self.places.append(Place("bytes", x, None, array_bytes(x), label))
         else:
             self.places.append(Place("bytes", x, None, None, label))

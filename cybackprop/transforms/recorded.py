@@ -177,7 +177,7 @@ class Recorded:
         """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
         outputs = [k for k, t in enumerate(self.tensors) if engine.can_be_swept(t)]
         if len({self.tensors[k].dtype for k in outputs}) > 1:
-            raise TapeError("compile: results of two dtypes take a gradient, which one record can't; return one dtype "
+            raise TapeError("results of two dtypes take a gradient, which one record can't; return one dtype "
                             "(astype), or detach some")
         edge = {}                        # records where the sweep ends: older ones; leaves made inside are nobody's
         for r in engine.reachable([self.tensors[k].record for k in outputs], self._mark):
@@ -191,7 +191,7 @@ class Recorded:
             return None                  # all leaves were made inside
         for r, source in sources.items():
             if source is None:
-                raise TapeError(f"compile: a result depends on a tensor outside with a history ({r.op}, record "
+                raise TapeError(f"a result depends on a tensor outside with a history ({r.op}, record "
                                 f"{r.number}) that later runs would not find; pass it as an argument")
         sources = list(sources.values())
         every = tuple(range(len(outputs)))
