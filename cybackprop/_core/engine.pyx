@@ -19,6 +19,7 @@ import sys
 import threading
 import types
 import weakref
+from collections import deque
 from time import perf_counter
 
 import numpy as np

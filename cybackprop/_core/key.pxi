@@ -209,7 +209,7 @@ def leaf_fact(x):
         return "static", x, type(x), False
     linked = isinstance(x, Tensor) and (<Tensor>x).record is not None
     try:                                 # a program does not keep what it is for alive
-        kept = x if PyFunction_Check(x) or PyMethod_Check(x) else weakref.ref(x)
+        kept = x if PyFunction_Check(x) or PyMethod_Check(x) or type(x) is functools.partial else weakref.ref(x)
     except TypeError:
         kept = x
     return "object", kept, type(x).__name__, linked

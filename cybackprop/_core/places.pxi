@@ -146,8 +146,8 @@ cdef class Content:
             self.keys, self.parts = list(dict.keys(x)), list(dict.values(x))
         elif isinstance(x, list):
             self.keys, self.parts = None, list.copy(x)
-        else:                            # a set or a deque, whose iterators are built in
-            self.keys, self.parts = None, [y for y in x]
+        else:
+            self.keys, self.parts = None, elements(x)
 
     cdef bint same(self, Places places, object x, bint own) except -1:
         """own: x is the container that was looked at, whose arrays have a Place each, and not another in its place."""
@@ -164,8 +164,8 @@ cdef class Content:
                     return False
                 if key != PyTuple_like(self.keys, i) and not agree(<object>key, self.keys[i]):
                     return False
-                if value == PyTuple_like(self.parts, i) or (own and isinstance(self.keys[i], STATIC)
-                                                            and isinstance(self.parts[i], ARRAYS)):
+                if value == PyTuple_like(self.parts, i) or (own and issubclass(type(self.keys[i]), STATIC)
+                                                            and issubclass(type(self.parts[i]), ARRAYS)):
                     continue
                 if not places.same(<object>value, self.parts[i], False):
                     return False
@@ -175,17 +175,26 @@ cdef class Content:
                 return False
             for i in range(n):
                 value = PyList_GET_ITEM(<PyObject *>x, i)
-                if value == PyTuple_like(self.parts, i) or (own and isinstance(self.parts[i], ARRAYS)):
+                if value == PyTuple_like(self.parts, i) or (own and issubclass(type(self.parts[i]), ARRAYS)):
                     continue
                 if not places.same(<object>value, self.parts[i], False):
                     return False
             return True
-        if len(x) != n:
+        found = elements(x)
+        if len(found) != n:
             return False
-        for now, then in zip([y for y in x], self.parts):
+        for now, then in zip(found, self.parts):
             if now is not then and not places.same(now, then, False):
                 return False
         return True
+
+
+cdef list elements(x):
+    """What is in a set, deque or tuple, also one of a subclass that iterates otherwise."""
+    for kind in (set, frozenset, tuple, deque):
+        if isinstance(x, kind):
+            return list(kind.__iter__(x))
+    raise TypeError(f"{type(x).__name__} is no container")
 
 
 cdef inline PyObject *PyTuple_like(list parts, Py_ssize_t i) noexcept:
@@ -298,7 +307,7 @@ cdef class Places:
                     and (<Tensor>then).record is None and (<Tensor>now).record is None
                     and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype and same_shape((<Tensor>now).a, (<Tensor>then).a))
         known = self.contents.get(id(then))
-        if isinstance(then, np_ndarray):
+        if issubclass(type(then), np_ndarray):
             if id(then) in self.inputs:
                 return anew and now.dtype == then.dtype and now.shape == then.shape
             return known is not None and array_bytes(now) == known
@@ -343,7 +352,7 @@ cpdef bint agree(object now, object then) except -1:
     if type(then) is float:
         x, y = now, then
         return (x == y and copysign(1, x) == copysign(1, y)) or (x != x and y != y)
-    if isinstance(then, (np.generic, complex)):
+    if issubclass(type(then), (np.generic, complex)):
         return bytes(np.asarray(now)) == bytes(np.asarray(then)) or bool(now != now and then != then)
     if type(then) in (int, str, bytes, range):
         return now == then
@@ -361,7 +370,7 @@ cpdef bint agree(object now, object then) except -1:
         return agree((now.start, now.stop, now.step), (then.start, then.stop, then.step))
     if type(then) is frozenset:
         return all([isinstance(part, STATIC) for part in (*now, *then)]) and now == then
-    if isinstance(then, np.dtype):
+    if issubclass(type(then), np.dtype):
         return now == then
     return type(then) is type(len) and now == then       # append of one list, say
 

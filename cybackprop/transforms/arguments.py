@@ -22,8 +22,8 @@ def given(leaves):
 def call(function, spec, args, kwargs, leaves, new):
     """function(*args, **kwargs) with new leaves; a container is the caller's own unless there is another leaf in it.
 
-    spec: of `unpack`; None where all arguments are leaves.  Returns the result, and the containers that were made for
-    the call: [(container, a copy)].
+    spec: of `unpack`; None where all arguments are leaves.  Returns the result, and all containers that may change:
+    [(the one that the function has, what was in it, whether it was made for the call)].
     """
     made = []
     engine.enter_compiled()
@@ -49,22 +49,20 @@ def run_eagerly(compiled, args, kwargs):
     """A call of a compiled function that is neither recorded nor replayed: as any other, of tensors."""
     spec, leaves = unpack(args, kwargs)
     result, made = call(compiled.function, spec, args, kwargs, leaves, given(leaves))
-    if changed(made):
-        warn_changed(compiled)
+    if changed(x for x in made if x[2]):
+        compiled.history.warn_once("the call changes a container of arrays among its arguments, which its caller's does not "
+                                   "follow, since it has tensors in it; return what is new instead")
     return strong(result)
 
 
 def changed(made):
-    """Whether a container that was made for a call is not what it was: the caller's does not change with it."""
-    return any(not _alike(now, then) for now, then in made)
+    """Whether a container among a call's arguments is not what it was."""
+    return any(not _alike(x, *then) for x, then, _ in made)
 
 
-def _alike(now, then):
-    if isinstance(then, dict):
-        return list(now) == list(then) and all(map(_is, now.values(), then.values()))
-    if isinstance(then, (list, tuple)):
-        return len(now) == len(then) and all(map(_is, now, then))
-    return _alike(vars(now), vars(then))
+def _alike(x, keys, parts):
+    _, now, found = _parts(x)
+    return now == keys and len(found) == len(parts) and all(map(_is, found, parts))
 
 
 def _is(x, y):
@@ -90,11 +88,10 @@ def _exchanged(x, left, made):
     if kind is None:
         return next(left)
     new = [_exchanged(part, left, made) for part in parts]
-    if all(map(_is, new, parts)):
-        return x
-    other = rebuilt(kind, new, keys, x)
+    own = all(map(_is, new, parts))
+    other = x if own else rebuilt(kind, new, keys, x)
     if not isinstance(x, tuple):
-        made.append((other, copy.copy(other)))
+        made.append((other, (keys, new), not own))
     return other
 
 

@@ -22,9 +22,13 @@ def audited(program, leaves, record):
     if rehearsal is None:                # another branch: this call is not for the program
         return None, None, True
     run = record()
+
+    def written():
+        return engine.written_by_others(program, versions, rehearsal[0], run.recorder, run.effects)
+
+    disturbed = written()                # before they are compared, and below while they were
     wrong = _compared(program, leaves, rehearsal, run)
-    return run, wrong, wrong is None or not engine.written_by_others(program, versions, rehearsal[0], run.recorder,
-                                                                                    run.effects)
+    return run, wrong, wrong is None or not (disturbed or written())
 
 
 def _compared(program, leaves, rehearsal, run):

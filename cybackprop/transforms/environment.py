@@ -66,7 +66,7 @@ class Environment:
         self._left, self._objects, self._classes, self._modules = collections.deque(), [], [], []
         self.see(function, getattr(function, "__name__", type(function).__name__))
         for x in leaves:
-            if not isinstance(x, Tensor) and not is_array(x):
+            if not issubclass(type(x), Tensor) and not is_array(x):
                 self.see(x, "an argument")
         self._walk()
         for cls, label in self._classes:
@@ -109,13 +109,13 @@ class Environment:
 
     def place(self, where, holder, key, value, label):
         """Note a place, and look at what lies there."""
-        if (id(holder), key if isinstance(key, (str, int)) else id(key)) in self._done:
+        if (id(holder), key if issubclass(type(key), (str, int)) else id(key)) in self._done:
             return
-        self._done.add((id(holder), key if isinstance(key, (str, int)) else id(key)))
+        self._done.add((id(holder), key if issubclass(type(key), (str, int)) else id(key)))
         self._seen.setdefault(id(holder), holder)
         place = Place(where, holder, key, value, label)
         self.places.append(place)
-        if isinstance(value, (Tensor, np.ndarray)):
+        if issubclass(type(value), (Tensor, np.ndarray)):
             self.arrays.append((place, value))
         self.see(value, label)
 
@@ -127,9 +127,9 @@ class Environment:
     def see(self, x, label):
         """Something was found: it will be looked at."""
         if id(x) in self._seen:
-            if isinstance(x, (Tensor, np.ndarray)):
+            if issubclass(type(x), (Tensor, np.ndarray)):
                 self._several.add(id(x))
-        elif x is not ABSENT and not isinstance(x, STATIC):
+        elif x is not ABSENT and (not issubclass(type(x), STATIC) or (issubclass(type(x), enum.Enum) and codes.is_users(type(x)))):
             self._seen[id(x)] = x
             self._left.append((x, label))
 
@@ -144,7 +144,7 @@ class Environment:
             look(self, x, label)
         elif opaque.is_harmless(x):
             return
-        elif codes.is_plain(type(x)):
+        elif codes.is_plain(type(x)) or issubclass(type(x), enum.Enum):
             self._object(x, label)
         elif hasattr(type(x), "__next__"):
             self._stop(label, "is an iterator, which moves on when it is read; hand over what it gives as an argument")
@@ -190,11 +190,11 @@ class Environment:
             part = getattr(x, name, None)
             if part is not None:
                 self.see(part, "self" if name == "__self__" else label)
-        if isinstance(x, types.MethodType):
+        if issubclass(type(x), types.MethodType):
             self.roots.append(("self", x.__self__))
 
     def _builtin(self, x, label):
-        if not isinstance(x.__self__, (types.ModuleType, type(None))):
+        if not issubclass(type(x.__self__), (types.ModuleType, type(None))):
             self.see(x.__self__, label)
         if x is os.getenv:
             self.see(os.environ, "os.environ")
@@ -203,30 +203,31 @@ class Environment:
         self.probe(functools.partial(cached_count, x), f"the cache of {label}")
         for part in gc.get_referents(x):                 # what it has returned so far may be changed
             for result in part.values() if type(part) is dict else (part,):
-                if type(result).__name__ != "_lru_list_elem" and not isinstance(result, type):
+                if type(result).__name__ != "_lru_list_elem" and not issubclass(type(result), type):
                     self.see(result, f"the cache of {label}")
 
     def _getter(self, x, label):
-        self._name(part for name in x.__reduce__()[1] if isinstance(name, str) for part in name.split("."))
+        self._name(part for name in x.__reduce__()[1] if issubclass(type(name), str) for part in name.split("."))
 
     # ---- containers
 
     def _container(self, x, label):
         if x is vars(builtins):
             return
-        if len(x) > MOST:
-            self._stop(label, f"has {len(x)} elements, and a program compares {MOST} at most; make it an array")
+        n = next(kind.__len__(x) for kind in CONTAINERS if issubclass(type(x), kind))
+        if n > MOST:
+            self._stop(label, f"has {n} elements, and a program compares {MOST} at most; make it an array")
             return
         content = Content(x)
         if type(x) not in (frozenset, tuple):
             self.places.append(Place("content", x, None, content, label))
         keys = content.keys or range(len(content.parts))
-        where = "item" if isinstance(x, dict) else "element" if isinstance(x, list) else None
+        where = "item" if issubclass(type(x), dict) else "element" if issubclass(type(x), list) else None
         for key, part in zip(keys, content.parts, strict=True):
-            if isinstance(key, STATIC) and type(part) in STATIC:
+            if issubclass(type(key), STATIC) and type(part) in STATIC:
                 continue
-            inside = f"{label}[{key!r}]" if isinstance(key, STATIC) else label
-            if isinstance(part, (Tensor, np.ndarray)) and where and isinstance(key, STATIC):
+            inside = f"{label}[{key!r}]" if issubclass(type(key), STATIC) else label
+            if issubclass(type(part), (Tensor, np.ndarray)) and where and issubclass(type(key), STATIC):
                 self.place(where, x, key, part, inside)
             else:
                 self.see(part, inside)
@@ -236,7 +237,7 @@ class Environment:
 
     def _tuple(self, x, label):
         for k, part in enumerate(tuple.__iter__(x)):
-            if isinstance(part, (Tensor, np.ndarray)):
+            if issubclass(type(part), (Tensor, np.ndarray)):
                 self.probe(functools.partial(tuple.__getitem__, x, k), f"{label}[{k}]")
             else:
                 self.see(part, f"{label}[{k}]")
@@ -287,17 +288,17 @@ class Environment:
         x, label, own, since = entry
         names = list(self._names)[since:]
         entry[3] = len(self._names)
-        if isinstance(x, type):
+        if issubclass(type(x), type):
             for name in names:
                 self.see(type_lookup(x, name), f"{label}.{name}")
             if self._everything:
                 for c in x.__mro__:
                     if codes.is_users(c):
                         self._name(n for n in vars(c) if not n.startswith("__"))
-        elif isinstance(x, types.FunctionType):
+        elif issubclass(type(x), types.FunctionType):
             for name in own.keys() & names:
                 self.place("item", own, name, own[name], f"{label}.{name}")
-        elif isinstance(x, types.ModuleType):
+        elif issubclass(type(x), types.ModuleType):
             self._module_attributes(x, label, own, names)
         else:
             self._instance_attributes(x, label, own, names)
@@ -310,7 +311,7 @@ class Environment:
             value = own.get(name, ABSENT)
             if value is ABSENT and (library or not self._catches):
                 continue
-            if library and not isinstance(value, (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)):
+            if library and not issubclass(type(value), (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)):
                 self._seen.setdefault(id(value), value)          # compared, but not looked into
             self.place("item", own, name, value, f"{label}.{name}")
         if module is os and "getenv" in names:
@@ -330,7 +331,7 @@ class Environment:
         for name in (*names, *(codes.slots(x) if everything else ())):
             found = type_lookup(cls, name)
             inside = f"{label}.{name}"
-            if isinstance(found, types.MemberDescriptorType):
+            if issubclass(type(found), types.MemberDescriptorType):
                 value = slot(found, x)
                 if value is not ABSENT or self._catches or codes.is_users(cls):
                     self._seen[id(found)] = found
@@ -346,7 +347,7 @@ class Environment:
             self._done.add((id(x), "slot", id(descriptor)))
             place = Place("slot", x, descriptor, value, label)
             self.places.append(place)
-            if isinstance(value, (Tensor, np.ndarray)):
+            if issubclass(type(value), (Tensor, np.ndarray)):
                 self.arrays.append((place, value))
             self.see(value, label)
 
@@ -369,7 +370,7 @@ class Environment:
         self.counted.append(x)
         own = vars(x)
         for name, value in list(own.items()):
-            if isinstance(value, STATIC):
+            if issubclass(type(value), STATIC):
                 if not name.startswith("_"):
                     self.place("item", own, name, value, f"{label}.{name}")
             elif callable(value):

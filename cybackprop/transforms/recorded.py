@@ -11,7 +11,7 @@ from cybackprop.transforms.arguments import CONSTANT, call, changed, given, othe
 from cybackprop.transforms.environment import Environment
 from cybackprop.transforms.facts import Facts
 from cybackprop.transforms.names import leaf_names
-from cybackprop.transforms.opaque import is_of_state
+from cybackprop.transforms.opaque import array_digest, is_of_state
 from cybackprop.transforms.rerun import rules
 
 MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
@@ -32,10 +32,14 @@ class Surroundings:
         self.places = Places(self.environment.places)
         self.facts = Facts(self.environment.modules, self.environment.counted, self.environment.tensors)
         self._version = engine.structure_version()
+        self._large = [(place, array_digest(place.holder)) for place in self.environment.places
+                       if place.expected is None and engine.is_bytes(place)]
 
     def changed(self):
         """Labels of what is no longer what it was."""
-        found = [place.label for place in self.places.changed() if not is_of_state(place.holder)]
+        large = {id(place) for place, _ in self._large}
+        found = [place.label for place in self.places.changed() if id(place) not in large and not is_of_state(place.holder)]
+        found += [place.label for place, digest in self._large if array_digest(place.holder) != digest]
         found += self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
             found = [self.facts.changed()]
@@ -107,8 +111,8 @@ class Recorded:
             if self.changed:
                 raise TapeError(changed_text(self.changed))
         if changed(made):
-            raise TapeError("the call changes a container among its arguments, and the caller's does not change with it; "
-                            "return what is new instead")
+            raise TapeError("the call changes a container among its arguments, which later calls would not; return what is "
+                            "new instead")
         arguments = {id(x) for x in self.new}
         if any(id(t) in arguments and not hasattr(t, "assign") for t, _ in self.effects):
             raise TapeError("the call writes .grad of an argument; use cb.grad, or a Parameter")

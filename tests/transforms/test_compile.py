@@ -253,7 +253,7 @@ HOLDING = {                              # functions that find an array outside
 @pytest.mark.parametrize("kind", [np.asarray, cb.tensor])
 @pytest.mark.parametrize("name", HOLDING)
 def test_an_argument_that_lies_outside_too(name, kind):
-    """What a place outside holds is the argument only in calls with that very tensor; of an array a call has its own."""
+    """What a place outside holds is the argument only in calls with that very tensor; an array is made one anew."""
     arrays = [kind(a) for a in draws(3, 4)]
     f = HOLDING[name](arrays[0], Holder(arrays[0]))
     compiled = cb.compile(f)

@@ -73,11 +73,15 @@ ENDED = {                                # name: (function, what the warning say
     "kept in a closure": (keep_in_closure(), "`kept` was changed", "cb.State"),
     "kept in an attribute": (keep_in_an_attribute, "`HOLDER.tensor` was changed", "cb.State"),
     "a view kept": (keep_a_view, "`KEPT` was changed", "return it"),
-    "a view kept of what was there": (lambda x: (KEPT.append(CONSTANT.reshape(3, 1)), cb.sum(x))[1], "`KEPT` was changed", "State"),
-    "kept beside a history": (lambda x: (KEPT.append(cb.exp(x)), cb.sum(WEIGHT * KEPT[-1]))[1], "`KEPT` was changed", "State"),
-    "a part of a history kept": (lambda x: (KEPT.append(WEIGHT * x), cb.sum(cb.exp(KEPT[-1])))[1], "`KEPT` was changed", "State"),
+    "a view kept of what was there": (lambda x: (KEPT.append(CONSTANT.reshape(3, 1)), cb.sum(x))[1],
+     "`KEPT` was changed", "State"),
+    "kept beside a history": (lambda x: (KEPT.append(cb.exp(x)), cb.sum(WEIGHT * KEPT[-1]))[1],
+     "`KEPT` was changed", "State"),
+    "a part of a history kept": (lambda x: (KEPT.append(WEIGHT * x), cb.sum(cb.exp(KEPT[-1])))[1],
+     "`KEPT` was changed", "State"),
     "kept where nothing is seen": (lambda x: (keep(x * 2), cb.sum(x))[1], "kept outside: mul", "assign it to a cb.State"),
-    "a view kept where nothing is seen": (lambda x: (keep(cb.exp(x)[:, None]), cb.sum(x))[1], "kept outside: exp", "State"),
+    "a view kept where nothing is seen": (lambda x: (keep(cb.exp(x)[:, None]), cb.sum(x))[1],
+     "kept outside: exp", "State"),
 }
 
 
@@ -326,7 +330,7 @@ def test_an_audit_happens_once_and_its_writes_too(audit, runs):
 def test_each_program_is_audited_by_its_own_calls():
     note, seen = notes()
     compiled = cb.compile(lambda x: (note(x.shape), x * 2)[1])
-    for n in range(1, 9):
+    for _ in range(8):
         for size in (2, 3):
             compiled(np.ones(size, "float32"))
     assert seen == [(2,), (3,)] * 4

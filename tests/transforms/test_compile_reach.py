@@ -314,7 +314,8 @@ def test_what_the_run_changes_is_named_once():
         return x
 
     compiled = cb.compile(f)
-    with pytest.warns(RuntimeWarning, match=r"`things\[0\]\.calls`.*`things\[1\]\.calls`.*make it a cb.State") as caught:
+    text = r"`things\[0\]\.calls`.*`things\[1\]\.calls`.*make it a cb.State"
+    with pytest.warns(RuntimeWarning, match=text) as caught:
         for n in range(12):
             assert compiled(cb.tensor(X)).numpy()[0] == X[0] * 4
             assert [thing.calls for thing in things] == 2 * [n + 1] == [len(thing.log) for thing in things]

@@ -1,4 +1,4 @@
-"""What a compiled function returns is what it returns eagerly; what later calls could not make anew makes no program."""
+"""What a compiled function returns is what it returns eagerly; there is no program of what can't be made anew."""
 
 import collections
 import enum
