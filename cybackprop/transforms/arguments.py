@@ -12,6 +12,8 @@ from cybackprop._core.engine import Tensor, unpack
 
 STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, enum.Enum, range, slice)
 CONSTANT = (*STATIC, Tensor, type, np.dtype, types.ModuleType, types.BuiltinFunctionType)
+CHANGES = ("the call changes a container among its arguments, and the caller's does not change with it in later calls; "
+           "return what is new instead")
 
 
 def given(leaves):
@@ -19,39 +21,35 @@ def given(leaves):
     return [engine.weak_tensor(x) if engine.is_array(x) else x for x in leaves]
 
 
-def call(function, spec, args, kwargs, leaves, new):
+def call(function, args, kwargs, leaves, new):
     """function(*args, **kwargs) with new leaves; a container is the caller's own unless there is another leaf in it.
 
-    spec: of `unpack`; None where all arguments are leaves.  Returns the result, and all containers that may change:
-    [(the one that the function has, what was in it, whether it was made for the call)].
+    Returns the result, and all containers that may change: [(the one that the function has, what was in it, whether it
+    was made for the call)].
     """
     made = []
     engine.enter_compiled()
     try:
-        return _called(function, spec, args, kwargs, leaves, new, made), made
+        return _called(function, args, kwargs, leaves, new, made), made
     finally:
         engine.leave_compiled()
 
 
-def _called(function, spec, args, kwargs, leaves, new, made):
+def _called(function, args, kwargs, leaves, new, made):
     if not kwargs and len(args) == len(leaves) and all(x is y for x, y in zip(args, leaves, strict=True)):
         return function(*new)            # all arguments are leaves
     left = iter(new)
     args = tuple(_exchanged(x, left, made) for x in args)
-    if kwargs:                           # their leaves come in the order of the structure
-        _, names, _ = spec[2][1]
-        exchanged = {k: _exchanged(kwargs[k], left, made) for k in names}
-        kwargs = {k: exchanged[k] for k in kwargs}
+    kwargs = {k: _exchanged(x, left, made) for k, x in kwargs.items()}
     return function(*args, **kwargs)
 
 
 def run_eagerly(compiled, args, kwargs):
     """A call of a compiled function that is neither recorded nor replayed: as any other, of tensors."""
-    spec, leaves = unpack(args, kwargs)
-    result, made = call(compiled.function, spec, args, kwargs, leaves, given(leaves))
+    _, leaves = unpack(args, kwargs)
+    result, made = call(compiled.function, args, kwargs, leaves, given(leaves))
     if changed(x for x in made if x[2]):
-        compiled.history.warn_once("the call changes a container of arrays among its arguments, which its caller's does not "
-                                   "follow, since it has tensors in it; return what is new instead")
+        compiled.history.warn_once(CHANGES)
     return strong(result)
 
 

@@ -7,7 +7,7 @@ import operator
 from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Places, Recorder, Tensor
 from cybackprop.errors import TapeError
-from cybackprop.transforms.arguments import CONSTANT, call, changed, given, others, pack, results, strong
+from cybackprop.transforms.arguments import CHANGES, CONSTANT, call, changed, given, others, pack, results, strong
 from cybackprop.transforms.environment import Environment
 from cybackprop.transforms.facts import Facts
 from cybackprop.transforms.names import leaf_names
@@ -86,7 +86,7 @@ class Recorded:
         self._tensors = [] if surroundings is None else surroundings.environment.tensors
         try:
             self.recorder.start(self.new, leaves, None if surroundings is None else surroundings.known())
-            self.result, made = call(function, spec, args, kwargs, leaves, self.new)
+            self.result, made = call(function, args, kwargs, leaves, self.new)
             self.tensors, self.make = results(self.result, leaves, self.new, self._mark)
             owned = [engine.own_value(t) for t in self.tensors]
             if any(map(operator.is_not, owned, self.tensors)):       # views of States: later runs would change them
@@ -111,8 +111,7 @@ class Recorded:
             if self.changed:
                 raise TapeError(changed_text(self.changed))
         if changed(made):
-            raise TapeError("the call changes a container among its arguments, which later calls would not; return what is "
-                            "new instead")
+            raise TapeError(CHANGES)
         arguments = {id(x) for x in self.new}
         if any(id(t) in arguments and not hasattr(t, "assign") for t, _ in self.effects):
             raise TapeError("the call writes .grad of an argument; use cb.grad, or a Parameter")
