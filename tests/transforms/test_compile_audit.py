@@ -479,6 +479,50 @@ def test_what_is_no_other_threads_doing_is_a_difference_still(shared, also):
     assert other.item() == also and MEANWHILE.empty() and shared.f.programs == []
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_gradient_written_by_another_thread_leaves_the_audit_for_the_next_call(when):
+    w, (ran, runs) = cb.Parameter([1.0, 2.0]), notes()
+
+    def f(x):
+        ran(None)
+        if when == "before":
+            meanwhile(None)
+        cb.sum(w * x).backward()
+        if when == "after":
+            meanwhile(None)
+
+    compiled, x = cb.compile(f), cb.tensor([10.0, 100.0])
+    w.grad = cb.zeros(2)
+    for _ in range(3):
+        compiled(x)
+    MEANWHILE.put(lambda: setattr(w, "grad", cb.tensor([-5.0, -5.0])))
+    compiled(x)                          # the fourth, an audit
+    assert w.grad.tolist() == ([5.0, 95.0] if when == "before" else [-5.0, -5.0])
+    for n in (4, 5):                     # the audit, a replay
+        compiled(x)
+        assert len(runs) == 4 and w.grad[0].item() == (5.0 if when == "before" else -5.0) + 10.0 * (n - 3)
+    assert len(compiled.programs) == 1 and compiled.history.given_up is None
+
+
+def test_a_sweep_that_only_some_runs_make(hidden):
+    """Neither which gradients there are, nor whether there are any, is taken for granted."""
+    w, v = cb.Parameter([1.0]), cb.Parameter([2.0])
+
+    def f(x):
+        w.grad = v.grad = None
+        cb.sum((w if secret() % 2 else v) * x * (secret() < 3)).backward() if secret() else None
+        return x * 2
+
+    for first, then in ((1, 2), (2, 1), (0, 1), (1, 0)):
+        compiled = cb.compile(f)
+        hidden(first)
+        compiled(X[:1])
+        hidden(then)
+        with pytest.warns(RuntimeWarning, match="replays with other bits than it runs, in the set of gradients"):
+            compiled(X[:1])
+        assert (w.grad is None, v.grad is None) == {0: (True, True), 1: (False, True), 2: (True, False)}[then]
+
+
 def test_threads_with_one_random_stream_audit_and_go_on():
     """Each draws while the others are audited; what they get depends on their turns, an error it is not."""
     generator, errors = cb.Generator(0), []

@@ -283,6 +283,36 @@ def test_set_up_is_forgiven(name):
     assert [p.calls for p in compiled.programs] == [5] and len(seen) == 1 + 3       # recorded again; calls 2, 4
 
 
+def test_set_up_for_each_of_several_arguments_is_forgiven():
+    cache = {}
+
+    def f(x, k):
+        if k not in cache:
+            cache[k] = k * 2.0
+        return x * cache[k]
+
+    compiled = cb.compile(f)
+    for k in (1, 2, 3, 1, 2, 3):
+        for _ in range(4):
+            assert compiled(X, k)[0].item() == 2 * k
+    assert compiled.history.given_up is None
+
+
+def test_an_attribute_that_only_the_call_sets():
+    """It is there afterwards, whatever it was before."""
+    a = Plain()
+
+    def f(x):
+        a.late = 2.0
+        return x * a.k
+
+    compiled = cb.compile(f)
+    with pytest.warns(RuntimeWarning, match="`a.late` was changed by the call"):
+        for n in range(5):
+            assert same_bits(compiled(X), X.numpy() * np.float32(2)) and a.late == 2.0
+            a.late = float(n)
+
+
 def test_what_belongs_to_the_package_may_move():
     """States, generators, optimizers and schedules change at each call, in programs too."""
     def make():
@@ -345,10 +375,12 @@ def test_a_function_that_calls_itself_and_one_that_another_thread_records():
     note, seen = notes()
     inside, go_on = threading.Event(), threading.Event()
     main = threading.main_thread()
-    waiting = secret(lambda: threading.current_thread() is main or (inside.set(), go_on.wait(20)))
+    is_main = secret(lambda: threading.current_thread() is main)
+    wait = secret(lambda: threading.current_thread() is main or (inside.set(), go_on.wait(20)))
 
     def f(x):
-        note(waiting() is True)
+        note(is_main())
+        wait()
         return x * 2
 
     compiled = cb.compile(f)

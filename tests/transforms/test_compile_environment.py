@@ -292,6 +292,40 @@ def class_and_static_methods():
 
 
 @ROWS.row
+def what_a_static_method_names():
+    inner = Plain()
+
+    class A:
+        @staticmethod
+        def go(x):
+            return x * inner.k
+    return lambda x: A.go(x), [lambda: setattr(inner, "k", 3.0)]
+
+
+@ROWS.row
+def methods_of_built_in_things():
+    a, b = {"k": 2.0}, [1.0]
+    get, count = a.get, b.__len__
+    return lambda x: x * get("k") * count(), [lambda: a.update(k=3.0), lambda: b.append(1.0)]
+
+
+@ROWS.row
+def what_is_tried():
+    """It appears where an error has been caught before."""
+    a, m = Plain(), types.ModuleType("m")
+    s = type("S", (), {"__slots__": ("k",)})()
+
+    def f(x):
+        for thing in (a, m, s):
+            try:
+                x = x * thing.late if thing is not s else x * s.k
+            except AttributeError:
+                x = x + 1
+        return x
+    return f, [lambda: setattr(a, "late", 2.0), lambda: setattr(m, "late", 3.0), lambda: setattr(s, "k", 5.0)]
+
+
+@ROWS.row
 def an_enums_attribute():
     class E(enum.Enum):
         A = 1

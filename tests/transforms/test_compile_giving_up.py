@@ -28,7 +28,7 @@ def test_giving_up_is_late_and_explained_and_reset_starts_anew():
         compiled(X, 100)
     text = str(caught[0].message)
     assert len(caught) == 1 and f"last {MOST_WASTED} recordings were replayed once at most" in text
-    assert "`k`: 3 instead of 2" in text and "Make what changes from call to call a tensor" in text
+    assert "`k`: 3 instead of 2" in text and "over as arrays or tensors" in text
     for k in (2, 2, 2, 101):
         assert compiled(X, k)[0].item() == k
     assert len(seen) == MOST_WASTED + 4  # also what there is a program for

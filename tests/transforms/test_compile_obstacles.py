@@ -34,6 +34,7 @@ OBSTACLES = {                            # (function, what is said of it)
     "a generator": (lambda x: x * next(GENERATOR), "`GENERATOR` is an iterator"),
     "a map": (lambda x: x * next(MAPPED), "`MAPPED` is an iterator"),
     "an iterator's method": (lambda x, draw=ENDLESS.__next__: x * draw(), "is an iterator"),
+    "an iterator in a default": (lambda x, it=ENDLESS: x * next(it), "`a default of f` is an iterator"),
     "an opaque object": (lambda x: x * (2 if QUEUE.empty() else 3),
                          "`QUEUE` is a SimpleQueue, whose state can't be compared"),
     "a local with code": (lambda x: x * LOCAL.k, "`LOCAL` is of a subclass of threading.local"),

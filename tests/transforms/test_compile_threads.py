@@ -121,7 +121,7 @@ def test_a_sweep_refuses_what_another_thread_has_written_since(often):
     """The versions that a result keeps are those of its run, not of what came right after."""
     w, one = cb.Parameter(np.ones(3000)), cb.ones(3000, "float64")
     forward, write = cb.compile(lambda x: cb.sum(w * w * x)), cb.compile(lambda: w.assign(w + 1))
-    for _ in range(3):
+    for _ in range(BEFORE):
         write(), forward(one).backward()
         w.grad = None
 
