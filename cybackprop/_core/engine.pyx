@@ -20,6 +20,7 @@ import threading
 import time
 import types
 import weakref
+from collections import deque
 from time import perf_counter
 
 import numpy as np

@@ -189,6 +189,7 @@ def _recorded(compiled, spec, leaves, args, kwargs):
             run.unusable = str(error)
     if run.unusable is not None:
         if strict:
+            run.recorder.put_back()
             raise TapeError(f"compile: {history.name}: {run.unusable}")
         history.recorded(None, run.unusable)
         if run.changed:
@@ -212,13 +213,12 @@ def _run(function, spec, leaves, args, kwargs, surroundings, strict, again):
     recorder.watches_shapes, recorder.saves = again, True
     if strict:
         recorder.before = {}
-    run = None
     try:
-        run = Recorded(function, spec, leaves, args, kwargs, surroundings, recorder=recorder, strict=strict)
-    finally:
-        if strict and (run is None or run.unusable is not None):
+        return Recorded(function, spec, leaves, args, kwargs, surroundings, recorder=recorder, strict=strict)
+    except BaseException:
+        if strict:
             recorder.put_back()
-    return run
+        raise
 
 
 def _program(compiled, spec, facts, leaves, run):

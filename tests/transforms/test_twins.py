@@ -6,6 +6,7 @@ import pytest
 import cybackprop as cb
 from cybackprop._core import engine
 from cybackprop.train.anatomy import Anatomy
+from cybackprop.transforms.recorded import Surroundings
 
 X = cb.tensor([1.0, 2.0, 3.0])
 
@@ -24,9 +25,15 @@ def stepping(start, factor=2.0):
     return cb.compile(step), p
 
 
-def twins(first, second):
-    a, b = Anatomy([first.function]), Anatomy([second.function])
-    return engine.Twins(a.things, b.things, a.namespaces)
+def things(compiled):
+    return Anatomy([compiled.function]).things
+
+
+def twin_of(program, first, second, mine=None, others=None):
+    """What is recorded of the first function, for the second."""
+    around = Surroundings(second.function, [X])
+    mine, others = (things(first), things(second)) if mine is None else (mine, others)
+    return engine.program_twin(program, engine.Twins(mine, others), around.places, around.facts)
 
 
 def recorded(start=1.0):
@@ -40,7 +47,7 @@ def test_a_twin_does_to_its_own_what_the_first_did():
     (first, p), (second, q), (third, r) = recorded(), stepping(5.0), stepping(5.0)
     q.grad = r.grad = cb.tensor([1.0, 0.5, 2.0])
     before = p.tolist()
-    twin = engine.program_twin(first.programs[0], twins(first, second))
+    twin = twin_of(first.programs[0], first, second)
     twin.calls = 2
     second.programs.append(twin)
     for _ in range(3):
@@ -55,9 +62,9 @@ def test_a_twin_does_to_its_own_what_the_first_did():
 def test_twins_outlive_the_first_and_have_twins():
     first, second, third = recorded()[0], recorded(2.0)[0], stepping(3.0)
     third[1].grad = cb.ones(3)
-    twin = engine.program_twin(first.programs[0], twins(first, second))
+    twin = twin_of(first.programs[0], first, second)
     del first
-    last = engine.program_twin(twin, twins(second, third[0]))
+    last = twin_of(twin, second, third[0])
     del twin
     last.calls = 2
     third[0].programs.append(last)
@@ -93,28 +100,31 @@ def two_results():
 def test_no_twin(make, says):
     first, second = make()
     with pytest.raises(LookupError, match=says):
-        engine.program_twin(first.programs[0], twins(first, second))
+        twin_of(first.programs[0], first, second)
 
 
-@pytest.mark.parametrize("other, says", [(None, "a state has no twin|a Parameter has no twin"),
+@pytest.mark.parametrize("other, says", [(None, "p is something else"),
                                          (cb.Parameter(np.ones(4, "float32")), "another shape"),
                                          (cb.Parameter(np.ones(3)), "another shape or dtype")])
 def test_states_that_are_none(other, says):
-    (first, p), names = recorded(), Anatomy([recorded()[0].function])
-    cells = list(first.function.__closure__)
-    mine, others = (cells, cells) if other is None else ([*cells, p], [*cells, other])
+    (first, p), (second, q) = recorded(), stepping(1.0)
+    cells = [list(f.function.__closure__) for f in (first, second)]
+    mine, others = cells if other is None else ([*cells[0], p], [*cells[1], other])
+    cell = next(cell for cell in cells[1] if cell.cell_contents is q)
+    cell.cell_contents = q if other is None else other
     with pytest.raises(LookupError, match=says):
-        engine.program_twin(first.programs[0], engine.Twins(mine, others, names.namespaces))
+        twin_of(first.programs[0], first, second, mine, others)
 
 
-def test_places_that_may_be_the_firsts_alone():
-    first, p = recorded()
-    with pytest.raises(LookupError, match="who else has"):
-        engine.program_twin(first.programs[0], engine.Twins([p], [cb.Parameter(np.ones(3, "float32"))], set()))
+def test_places_lead_to_twins_or_there_is_none():
+    """What a place of the first has is what the same place of the other has, and no third thing."""
+    (first, p), (second, _) = recorded(), stepping(1.0)
+    with pytest.raises(LookupError, match="p is something else"):
+        twin_of(first.programs[0], first, second, [p], [cb.Parameter(np.ones(3, "float32"))])
 
 
 def test_two_states_are_not_one():
     p, q = cb.State(1.0), cb.State(2.0)
     for mine, others in (([p, q], [p, p]), ([p, p], [p, q])):
         with pytest.raises(LookupError, match="two states are one"):
-            engine.Twins(mine, others, set())
+            engine.Twins(mine, others)
