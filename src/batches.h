@@ -23,6 +23,7 @@ typedef struct {
     int patient;                       /* 1: asked every few batches will do: each is short */
     double sum;                        /* loss times samples, added up */
     int64_t done;                      /* batches */
+    int midway;                        /* 1: instructions of another one have run, and gradients are no batch's */
 } cbp_batches;
 
 /* Runs the next n batches or until an instruction refuses (its status) or poll stops (CBP_STOPPED): then the batch that

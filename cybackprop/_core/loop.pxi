@@ -11,12 +11,12 @@ cdef class Watch:
     cdef Key key
     cdef double last
     cdef object error, stop
-    cdef bint stopped
+    cdef bint stopped, reads             # reads: arrays outside, which are found again where a loop begins
 
     cdef void look(self) noexcept:
         try:
             PyErr_CheckSignals()
-            self.stopped = cbp_turns != NULL or self.stop() or not self.key.holds()      # others wait for a turn
+            self.stopped = self.reads or cbp_turns != NULL or self.stop() or not self.key.holds()    # turns: others wait
         except BaseException as error:
             self.error, self.stopped = error, True
         self.last = monotonic()
@@ -77,7 +77,7 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
     cdef call_view *views
     cdef Program p
     cdef Py_ssize_t i
-    if never or cbp_eager:
+    if never or cbp_eager or compiled.history.given_up is not None:
         return 0, total, None
     views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
     if views == NULL:
@@ -89,6 +89,9 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
                 n = min(n, p.before_audit(p.calls))
                 if n < 1 or compiled.audit_every or not loops(p, data):
                     break
+                if p is not compiled.programs[0]:
+                    compiled.programs.remove(p)
+                    compiled.programs.insert(0, p)
                 return run_loop(p, data, <int64_t *>order.a.data + start, batch, n, total, stop)
         return 0, total, None
     finally:
@@ -101,7 +104,7 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
 cdef bint loops(Program p, list data):
     """Whether all that changes from call to call are rows of the data, in the dtype in which the program reads them."""
     cdef int i
-    if p.derivative is not None or not p.single:
+    if p.derivative is not None or not p.single or p.key.grads:
         return False
     for i in range(p.n_inputs):
         if p.inputs[i].kind == FROM_GRAD or p.inputs[i].kind == FROM_TENSOR:
@@ -131,6 +134,7 @@ cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch
                 t = host_tensor((<Place>p.others[i]).current(), p.inputs[i].dtype)
                 cbp_frame_array(frame.f, p.inputs[i].value).data = (<Tensor>t).a.data
                 room.append(t)
+                watch.reads = True
                 continue
             arr = data[p.inputs[i].leaf]
             t = wrap(array_like_value(p, p.inputs[i].value))
@@ -152,7 +156,7 @@ cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch
                 p.commit(frame, made)
                 for i in range(p.n_written):
                     p.states[i].version += b.done - 1
-                for owner, _ in p.effects if status != CBP_OK else ():
+                for owner, _ in p.effects if b.midway else ():
                     (<Tensor>owner).grad_ = None     # half of it is of the batch that was not finished
         finally:
             end_turn(p)
