@@ -23,11 +23,10 @@ typedef struct {
     int patient;                       /* 1: asked every few batches will do: each is short */
     double sum;                        /* loss times samples, added up */
     int64_t done;                      /* batches */
-    int midway;                        /* 1: instructions of another one have run, and gradients are no batch's */
 } cbp_batches;
 
 /* Runs the next n batches or until an instruction refuses (its status) or poll stops (CBP_STOPPED): then the batch that
- * was under way has changed no state. */
+ * was under way has changed no state, and frame->at is its last instruction that ran or refused, -1: none. */
 cbp_status cbp_batches_run(cbp_batches *b, int64_t n);
 
 #endif

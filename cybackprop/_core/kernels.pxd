@@ -305,7 +305,6 @@ cdef extern from "batches.h" nogil:
         int patient
         double sum
         int64_t done
-        int midway
     cbp_status cbp_batches_run(cbp_batches *b, int64_t n) noexcept
 
 cdef extern from "check.h" nogil:

@@ -92,7 +92,7 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
                 n = min(n, p.before_audit(p.calls))
                 if n < 1 or compiled.audit_every or not loops(p, data):
                     break
-                if p is not compiled.programs[0]:
+                if p is not compiled.programs[0] and p in compiled.programs:
                     compiled.programs.remove(p)
                     compiled.programs.insert(0, p)
                 return run_loop(p, data, <int64_t *>order.a.data + start, batch, n, total, stop)
@@ -159,8 +159,9 @@ cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch
                 p.commit(frame, made)
                 for i in range(p.n_written):
                     p.states[i].version += b.done - 1
-                for owner, _ in p.effects if b.midway else ():
-                    (<Tensor>owner).grad_ = None     # half of it is of the batch that was not finished
+                if status != CBP_OK and first_gradient(p) <= frame.f.at:
+                    for owner, _ in p.effects:       # half of it is of the batch that was not finished
+                        (<Tensor>owner).grad_ = None
         finally:
             end_turn(p)
         p.calls += b.done
@@ -168,6 +169,27 @@ cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch
         p.leave(frame)
         free(b.gathers)
     return b.done, b.sum, watch.error or take_stopped()
+
+
+cdef int32_t first_gradient(Program p):
+    """The first instruction that writes a gradient."""
+    cdef set roots = set()
+    cdef int32_t i, k
+    for _, number in p.effects:
+        if number is not None:
+            roots.add(root_of(p, p.output_values[<int>number]))
+    for i in range(p.p.n_instrs):
+        for k in range(p.p.instrs[i].n_out):
+            if root_of(p, cbp_out(p.p, &p.p.instrs[i])[k]) in roots:
+                return i
+    return p.p.n_instrs
+
+
+cdef int32_t root_of(Program p, int32_t v):
+    """The value whose memory a value is, -1: none."""
+    while v >= 0 and p.p.values[v].of >= 0:
+        v = p.p.values[v].of
+    return v
 
 
 cdef cbp_array *array_like_value(Program p, int32_t v) except NULL:

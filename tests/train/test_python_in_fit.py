@@ -67,9 +67,9 @@ class AtBatch(At):
 class Case(NamedTuple):
     """What is trained, and how often and with what words compile=True warns."""
 
-    build: object                        # () -> {"model", "loss", "callbacks", "optimizer", "seen"}
+    build: object                        # () -> {"model", "loss", "callbacks", "y", "seen", "mend"}: see `run`
     warns: tuple = ()
-    options: dict = {}                   # of fit
+    size: int = SIZE                     # of a batch
 
 
 def changes(label):
@@ -228,30 +228,32 @@ def everything(trainer, seen):
 
 
 def run(case, compiled, fits=1):
-    """(everything afterwards, the texts of warnings, what was raised)."""
+    """(everything after each fit, the texts of warnings, what each fit raised)."""
     cb.seed(11)
     made = {"model": None, "loss": "cross_entropy", "callbacks": (), "optimizer": optim.Adam, "seen": lambda: None,
-            **case.build()}
+            "y": Y, "mend": lambda: None, **case.build()}
     model = layers() if made["model"] is None else made["model"]
     trainer = train.Trainer(model, made["loss"], made["optimizer"](model.parameters(), lr=0.01), seed=5, compile=compiled)
-    error = None
+    left, errors = [], []
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         for _ in range(fits):
             try:
-                trainer.fit(X, Y, **{"epochs": EPOCHS, "batch_size": SIZE, "callbacks": made["callbacks"], **case.options})
+                trainer.fit(X, made["y"], epochs=EPOCHS, batch_size=case.size, callbacks=made["callbacks"])
             except Exception as exception:
-                error = type(exception), str(exception)
-    return everything(trainer, made["seen"]), [str(w.message) for w in found], error
+                errors.append((type(exception), str(exception)))
+            left.append(everything(trainer, made["seen"]))
+            made["mend"]()
+    return left, [str(w.message) for w in found], errors
 
 
-def check(case, fits=1):
-    now, said, error = run(case, True, fits)
-    then, nothing, eager_error = run(case, False, fits)
-    assert error == eager_error and nothing == []
-    for what in then:
-        assert now[what] == then[what], what
-    print(said)
+def check(case, fits=1, errors=0):
+    now, said, raised = run(case, True, fits)
+    then, nothing, wanted = run(case, False, fits)
+    assert raised == wanted and len(wanted) == errors and nothing == []
+    for mine, eager in zip(now, then, strict=True):
+        for what in eager:
+            assert mine[what] == eager[what], what
     assert len(said) == len(case.warns), said
     for text, pattern in zip(said, case.warns, strict=True):
         assert re.search(pattern, text), (text, pattern)
@@ -259,7 +261,6 @@ def check(case, fits=1):
 
 @pytest.mark.parametrize("name", DOES)
 def test_models_and_losses_that_do_what_only_python_can(name):
-    check(DOES[name])
     check(DOES[name], fits=2)
 
 
@@ -401,3 +402,76 @@ def test_a_callback_that_changes_something_each_epoch(name):
 def test_a_callback_that_changes_something_each_batch(name):
     check(Case(changed(name, AtBatch), CHANGED[name][2] and (
         "runs eagerly from now on: its last 8 recordings were replayed once at most.  What differed: `",)))
+
+
+# ---- errors: what is left is what eager training leaves
+
+
+def raising(k):
+    """A loss that raises at its k-th call."""
+    def build():
+        own = plain(calls=0)
+
+        def loss(out, y):
+            own.calls += 1
+            if own.calls == k:
+                raise LookupError(f"call {k}")
+            return nn.cross_entropy(out, y)
+        return {"loss": loss, "seen": lambda: own.calls}
+    return build
+
+
+def bad_rows(rows):
+    """Labels that no class has, right again when the fit goes on."""
+    def build():
+        y = Y.copy()
+        y[rows] = 7
+        return {"y": y, "mend": lambda: y.__setitem__(slice(None), Y)}
+    return build
+
+
+def raising_callback(kind, k):
+    def build():
+        def what(trainer, n):
+            if n == k:
+                raise LookupError(f"{kind} {k}")
+        return {"callbacks": [kind(what)]}
+    return build
+
+
+def raising_once_changed(kind, k):
+    """A callback changes a global at which the loss raises, and back where the fit goes on."""
+    def build():
+        global NUMBER
+        NUMBER = 1.0
+
+        def loss(out, y):
+            if not NUMBER:
+                raise LookupError("NUMBER")
+            return nn.cross_entropy(out, y)
+
+        def what(trainer, n):
+            global NUMBER
+            NUMBER = 0.0 if n == k else 1.0
+
+        def mend():
+            global NUMBER
+            NUMBER = 1.0
+        return {"loss": loss, "callbacks": [kind(what)], "mend": mend}
+    return build
+
+
+RAISES = {
+    **{f"the loss, call {k}": Case(raising(k), (changes("`own.calls`"),)) for k in (1, 2, 3, 6, 17)},
+    **{f"the label of row {row}": Case(bad_rows([row])) for row in (0, 5, 11, 21, 36)},
+    **{f"the label of row {row}, small batches": Case(bad_rows([row]), size=2) for row in range(0, 37, 3)},
+    "a callback at a batch": Case(raising_callback(AtBatch, 7)),
+    "a callback at an epoch": Case(raising_callback(At, 2)),
+    "after a callback at a batch": Case(raising_once_changed(AtBatch, 12)),
+    "after a callback at an epoch": Case(raising_once_changed(At, 2)),
+}
+
+
+@pytest.mark.parametrize("name", RAISES)
+def test_errors_leave_what_eager_training_leaves(name):
+    check(RAISES[name], fits=2, errors=1)
