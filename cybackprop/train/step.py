@@ -98,11 +98,11 @@ class Runner:
             put_back(before)
             raise
 
-    def loop(self, data, order, start, batch_size, n, total, stop):
-        """(batches done, sum of losses, what interrupted): as far as the program goes without Python."""
+    def loop(self, data, order, start, batch_size, n, total):
+        """(batches done, sum of losses, what interrupted): as far as the program goes without Python, for a while."""
         if self._compiled is None:
             return 0, total, None
-        return engine.run_batches(self._compiled, data, order, start, batch_size, n, total, stop)
+        return engine.run_batches(self._compiled, data, order, start, batch_size, n, total)
 
 
 def put_back(states):

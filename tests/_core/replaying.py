@@ -83,7 +83,7 @@ def batches(columns, width, size, few, many):
 
     def run(n):
         before = ALLOCATIONS()
-        done, _, error = engine.run_batches(compiled, [X, y], order, 0, size, n, 0.0, lambda: False)
+        done, _, error = engine.run_batches(compiled, [X, y], order, 0, size, n, 0.0)
         assert (done, error) == (n, None)
         return ALLOCATIONS() - before
 

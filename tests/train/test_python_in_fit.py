@@ -475,3 +475,88 @@ RAISES = {
 @pytest.mark.parametrize("name", RAISES)
 def test_errors_leave_what_eager_training_leaves(name):
     check(RAISES[name], fits=2, errors=1)
+
+
+# ---- signal handlers: they run between two steps, and what they change counts from the next on
+
+LONG = 2000 * SIZE
+LX, LY = F.standard_normal((LONG, 4)).astype("float32"), F.integers(0, 3, LONG)
+
+
+class UntilAfter(train.Callback):
+    """Sends SIGALRM after 0.15 s, in the middle of a loop in C, and ends the fit with the epoch in which it has come."""
+
+    def __init__(self, came):
+        self.came = came
+
+    def on_train_begin(self, trainer):
+        signal.setitimer(signal.ITIMER_REAL, 0.15)
+
+    def on_epoch_end(self, trainer, epoch, logs):
+        trainer.stop_training = bool(self.came)
+
+
+def wide():
+    """A model whose steps take some 100 us."""
+    return nn.Sequential(nn.Dense(4, 384, activation="gelu", rng=0), nn.Dropout(0.3, rng=1),
+                         nn.Dense(384, 64, activation="tanh", rng=2), nn.Dense(64, 3, rng=3))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals come from a timer")
+@pytest.mark.parametrize("name", ["a global", "an array in place", "an array", "the learning rate", "which are frozen",
+                                  "structure", "weights", "modes", "steps of its own"])
+def test_a_signal_handler_that_changes_something(name):
+    change, loss, _ = CHANGED[name]
+    came, seen = [], []
+
+    def handler(*_):
+        if not came:
+            came.append(trainer.step)
+            change(trainer, 3)
+
+    def at(step):
+        return AtBatch(lambda trainer, k: change(trainer, 3) if k == step else None)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for compiled in (True, False):
+            changed(name, At)()
+            cb.seed(3)
+            model = wide()
+            trainer = train.Trainer(model, loss, optim.Adam(model.parameters()), seed=1, compile=compiled)
+            callbacks = [UntilAfter(came)] if compiled else [at(came[0])]
+            trainer.fit(LX, LY, epochs=50 if compiled else seen[0]["at"][1], batch_size=SIZE, callbacks=callbacks)
+            seen.append(everything(trainer, lambda: NUMBER))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    for what in seen[1]:
+        assert seen[0][what] == seen[1][what], what
+
+
+class Hasty(train.Callback):
+    """Sends SIGVTALRM, which no fit holds up, while it lasts."""
+
+    def on_train_begin(self, trainer):
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.02, 0.02)
+
+    def on_train_end(self, trainer):
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals come from a timer")
+def test_a_handler_that_trains_itself():
+    """No step waits for itself; each is made once."""
+    model, came = nn.Dense(4, 3, rng=0), []
+    trainer = train.Trainer(model, "cross_entropy", optim.SGD(model.parameters(), lr=0.01))
+
+    def handler(*_):
+        came.append(trainer.train_on_batch(LX[:SIZE], LY[:SIZE]))
+
+    before = signal.signal(signal.SIGVTALRM, handler)
+    try:
+        while len(came) < 3:
+            trainer.fit(LX, LY, epochs=20, batch_size=SIZE, callbacks=[Hasty()])
+    finally:
+        signal.signal(signal.SIGVTALRM, before)
+    steps = [s.item() for s in trainer.optimizer.steps.values()]
+    assert steps == [trainer.step] * 2 and (trainer.step - len(came)) % (20 * 2000) == 0
