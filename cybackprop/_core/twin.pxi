@@ -100,7 +100,7 @@ def program_twin(Program p, Twins twins, Places places, facts):
             q.p.values[v].held = cbp_array_hold(t.a)
     q.find_states()
     q.key = Key(key.spec, key.leaves, places, facts, [(twins.known(owner), none) for owner, none in key.grads], key.same, [])
-    q.key.no_grad, q.key.structure = key.no_grad, -1
+    q.key.no_grad, q.key.structure = key.no_grad, facts.version
     if not q.key.holds():
         raise LookupError("it depends on something else")
     programs.add(q)
