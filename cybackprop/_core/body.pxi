@@ -98,7 +98,7 @@ cdef class BodyRecorder(Recorder):
 
     cdef int see_edge(self, Tensor x) except -1:
         if x.record.number <= self.mark and x.record not in self.edges:
-            self.edges[x.record] = (x.shape, x.dtype)
+            self.edges[x.record] = (array_shape(x.a), x.dtype)
         return 0
 
     cdef int see_record(self, Record edge, tuple shape, dtype) except -1:

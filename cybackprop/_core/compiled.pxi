@@ -173,7 +173,9 @@ cdef class Compiled:
         if recording() or never or cbp_eager or self.history.given_up is not None:
             return self.eagerly(self, args, kwargs)      # recording: it is a part of a larger program
         if kwargs or not plain(args):
-            spec, leaves = unpack(args, kwargs, self.ordered)
+            if len(kwargs) > 1 and not self.ordered:     # in another order they are the same call
+                kwargs = {k: kwargs[k] for k in sorted(kwargs)}
+            spec, leaves = unpack(args, kwargs)
         else:
             leaves = args
             spec = None                  # all of them are leaves

@@ -65,15 +65,25 @@ def recorded_instructions(Recorder r):
     return found
 
 
-def kept_recording(Recorder r):
-    """What r has recorded, without the arrays that were made meanwhile: r can be built, this can be looked at."""
+def kept_recording(Recorder r, dict inputs):
+    """What r has recorded, without the arrays that were made meanwhile: r can be built, this can be looked at.
+
+    inputs: constant value -> the number of the input that it is; the arguments come first.
+    """
     cdef Recorder kept = Recorder()
+    cdef int32_t v
     cbp_program_free(kept.p)
     kept.p = cbp_program_clone(r.p)
     if kept.p == NULL:
         kept.p = cbp_program_new()
         raise MemoryError
-    kept.lines, kept.sources, kept.loops = r.lines, {v: (source[0], source[1]) for v, source in r.sources.items()}, r.loops
+    kept.lines, kept.loops = r.lines, r.loops
+    kept.sources = {value: (source[0], source[1]) for value, source in r.sources.items()}
+    for v in inputs:
+        cbp_array_drop(kept.p.values[v].held)
+        kept.p.values[v].held = NULL
+        kept.p.values[v].place = CBP_INPUT
+        kept.sources[v] = "arg", inputs[v]
     return kept
 
 
@@ -211,10 +221,11 @@ cdef class SavedPrograms:
                 self.s.arrays[i].array = cbp_array_hold(s.a)
         self.states = states
 
-    def bind(self, int k, int64_t batch, size_t most=0, Program like_=None):
+    def bind(self, int k, int64_t batch, size_t most=0, Program like_=None, places=()):
         """Program number k at a batch size, its memory planned; all its values take `most` bytes, 0: any number.
 
-        like_: the program that it is of at another batch size; its inputs are called after the leaves of the arguments.
+        like_: the program that it is of at another batch size; its inputs are called after the leaves of the arguments,
+        those behind them are read from places.
         """
         cdef char message[CBP_MESSAGE]
         cdef Program made = Program.__new__(Program)
@@ -241,6 +252,9 @@ cdef class SavedPrograms:
             made.others = [None] * e.n_inputs
             for i in range(e.n_inputs):
                 made.inputs[i].leaf, made.inputs[i].dtype = int(e.inputs[i].name), made.p.values[e.inputs[i].value].dtype
+                if made.inputs[i].leaf >= like_.key.n:
+                    made.inputs[i].kind, made.others[i] = FROM_PATH, places[made.inputs[i].leaf - like_.key.n]
+                    continue
                 made.inputs[i].kind = FROM_TENSOR if KINDS[like_.key.shapes[made.inputs[i].leaf].kind] == "tensor" \
                     else FROM_ARRAY
             made.n_results, made.effects, made.single, made.result, made.reuse, made.key = (

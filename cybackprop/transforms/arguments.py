@@ -12,6 +12,8 @@ from cybackprop._core.engine import Tensor, unpack
 
 STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, enum.Enum, range, slice)
 CONSTANT = (*STATIC, Tensor, type, np.dtype, types.ModuleType, types.BuiltinFunctionType)
+CHANGES = ("the call changes a container among its arguments, and the caller's does not change with it; return what is "
+           "new instead")
 
 
 def given(leaves):
@@ -46,7 +48,7 @@ def run_eagerly(compiled, args, kwargs):
     _, leaves = unpack(args, kwargs)
     result, made = call(compiled.function, args, kwargs, leaves, given(leaves))
     if changed(made):
-        warn_changed(compiled)
+        compiled.history.warn_once(CHANGES)
     return strong(result)
 
 

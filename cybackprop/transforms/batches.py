@@ -18,8 +18,10 @@ MOST_SIZES = 32                          # whose memory is planned and kept
 class Sample:
     """What is kept of a recording for that: made before its program is built."""
 
-    def __init__(self, run):
-        self._recorder = engine.kept_recording(run.recorder)
+    def __init__(self, run, paths):
+        self.places = list(dict.fromkeys(paths.values()))
+        inputs = {v: len(run.leaves) + self.places.index(place) for v, place in paths.items()}
+        self._recorder = engine.kept_recording(run.recorder, inputs)
         made = [*run.tensors, *(g for _, g in run.effects if g is not None)]
         self._made = [(str(k), engine.recorded_value(run.recorder, t)) for k, t in enumerate(made)]
 
@@ -30,8 +32,8 @@ class Sample:
 
 def sample_of(run, paths, derivative):
     """The Sample of a run, or None where it says nothing about other sizes."""
-    asked = derivative is not None or paths or run.recorder.shapes_read or run.recorder.reads_gradients()
-    return None if asked else Sample(run)
+    asked = derivative is not None or run.recorder.shapes_read or run.recorder.reads_gradients()
+    return None if asked or len(set(paths.values())) < len(paths) else Sample(run, paths)
 
 
 def follows(leaves, others):
@@ -55,7 +57,7 @@ def follows(leaves, others):
 class Family:
     """A function's programs of one kind at all batch sizes."""
 
-    def __init__(self, program, along, samples):
+    def __init__(self, program, samples):
         recordings = [sample.recording(batch) for batch, sample in samples]
         states, constants = {}, {}
 
@@ -73,19 +75,19 @@ class Family:
         data = pack_programs([description], {name: s.numpy() for name, s in states.items()}, constants)
         self._saved = SavedPrograms(data)
         self._saved.adopt(states)
-        self._like, self._along, self._made = program, along, {}
-        self.batch = recordings[0].batch
+        self._like, self._places, self._made = program, samples[0][1].places, {}
+        self.inputs_seen = program.inputs_seen
 
     def __call__(self, batch):
         """The program at a batch size; None: there is none."""
         if batch not in self._made:
             try:
-                made = self._saved.bind(0, batch, 0, self._like)
+                made = self._saved.bind(0, batch, 0, self._like, self._places)
             except (ValueError, ModelFileError):         # a slice reaches out of so few rows, say
                 return None
             while len(self._made) >= MOST_SIZES:
                 self._made.pop(next(iter(self._made)))
-            made.family, made.batch = self, batch
+            made.family, made.batch, made.inputs_seen = self, batch, self.inputs_seen
             self._made[batch] = made
         return self._made[batch]
 
@@ -102,10 +104,10 @@ def share(compiled, program):
         return
     along, members = alike[0][1], [program, alike[0][0], alike[1][0]]
     sizes = [p.key.leaves[along[0]][2][0] for p in members]
-    if len(set(sizes)) < 3:
+    if len(set(sizes)) < 3 or len({tuple([place.label for place in p.sample.places]) for p in members}) > 1:
         return
     try:
-        family = Family(program, along, [(n, p.sample) for n, p in zip(sizes, members, strict=True)])
+        family = Family(program, [(n, p.sample) for n, p in zip(sizes, members, strict=True)])
         made = family(sizes[0])
     except TapeError:                    # a number follows the batch in another way
         made = None

@@ -9,7 +9,7 @@ from cybackprop.errors import AuditError, TapeError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
 from cybackprop.transforms.arguments import run_eagerly
-from cybackprop.transforms.auditing import audited
+from cybackprop.transforms.auditing import InputsSeen, audited
 from cybackprop.transforms.batches import sample_of, share
 from cybackprop.transforms.history import History
 from cybackprop.transforms.names import leaf_names
@@ -138,6 +138,8 @@ def _audited(compiled, spec, leaves, args, kwargs, program):
     if not sure:
         _unsure(compiled, program)
         return run
+    if program.inputs_seen is not None:
+        program.inputs_seen.look(leaves, program.key)
     changed = program.key.changed()
     if (wrong or changed) and program in compiled.programs:
         compiled.programs.remove(program)
@@ -205,7 +207,7 @@ def _run(function, spec, leaves, args, kwargs, surroundings, strict, again):
     again: there are other programs, so which code reads shapes matters (`batches`).
     """
     recorder = engine.Recorder()
-    recorder.watches_shapes = again
+    recorder.watches_shapes, recorder.saves = again, True
     if strict:
         recorder.before = {}
     run = None
@@ -228,6 +230,7 @@ def _program(compiled, spec, facts, leaves, run):
     program.reuse = compiled.reuse_results
     program.key = Key(spec, facts, places, run.facts, run.grads, coinciding(leaves), run.aliases())
     program.calls = 1
+    program.inputs_seen = InputsSeen(leaf_names(compiled.function, spec, len(leaves)), leaves, program.key)
     return program
 
 

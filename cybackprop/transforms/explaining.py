@@ -25,6 +25,8 @@ def explain(program):
         print("constants, the same in every call:")
         for text in constants:
             print("   ", text)
+    if program.inputs_seen is not None and program.inputs_seen.text():
+        print(program.inputs_seen.text())
     if program.key is not None and program.key.places.places:
         print("only while these are as they were:", ", ".join(dict.fromkeys(map(_place, program.key.places.places))))
 

@@ -46,8 +46,10 @@ class History:
         if len(self._recent) == MOST_WASTED and all(p is None or p.calls <= 2 for p, _ in self._recent):
             reasons = collections.Counter(why for _, why in self._recent if why)
             listed = "; ".join(f"{why} ({n} times)" if n > 1 else why for why, n in reasons.most_common(4))
-            self.give_up(f"its last {MOST_WASTED} recordings were replayed once at most.  What differed: {listed}.  Make "
-                         "what changes from call to call a tensor, an argument or a cb.State", why in self._warned)
+            self.give_up(f"its last {MOST_WASTED} recordings were replayed once at most.  What differed: {listed}.  "
+                         "Hand numbers that change from call to call over as arrays or tensors, or keep them in a "
+                         "cb.State; sizes that change share a program, unless the function asks for shapes or lengths",
+                         why in self._warned)
 
     def changes(self, labels, text):
         """A recorded call has changed what it depends on: twice running, and there are no programs any more."""
@@ -75,4 +77,4 @@ def warn(text):
     frame, level = sys._getframe(1), 2
     while frame is not None and frame.f_globals.get("__name__", "").startswith("cybackprop"):
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, RuntimeWarning, stacklevel=level - 1)
+    warnings.warn(text, RuntimeWarning, stacklevel=level)

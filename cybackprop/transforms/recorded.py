@@ -7,7 +7,7 @@ import operator
 from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Places, Recorder, Tensor
 from cybackprop.errors import TapeError
-from cybackprop.transforms.arguments import CONSTANT, call, changed, given, others, pack, results, strong
+from cybackprop.transforms.arguments import CHANGES, CONSTANT, call, changed, given, others, pack, results, strong
 from cybackprop.transforms.environment import Environment
 from cybackprop.transforms.facts import Facts
 from cybackprop.transforms.names import leaf_names
@@ -105,8 +105,7 @@ class Recorded:
             if self.changed:
                 raise TapeError(changed_text(self.changed))
         if changed(made):
-            raise TapeError("the call changes a container among its arguments, and the caller's does not change with it; "
-                            "return what is new instead")
+            raise TapeError(CHANGES)
         arguments = {id(x) for x in self.new}
         if any(id(t) in arguments and not hasattr(t, "assign") for t, _ in self.effects):
             raise TapeError("the call writes .grad of an argument; use cb.grad, or a Parameter")

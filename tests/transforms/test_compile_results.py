@@ -2,9 +2,11 @@
 
 import collections
 import enum
+import itertools
 import operator
 import types
 
+import numpy as np
 import pytest
 
 import cybackprop as cb
@@ -123,6 +125,17 @@ def test_keywords_in_any_order():
     for _ in range(3):
         assert [(k, t[0].item()) for k, t in compiled(a=a, b=b).items()] == [("a", 2.0), ("b", 10.0)]
         assert [(k, t[0].item()) for k, t in compiled(b=b, a=a).items()] == [("b", 10.0), ("a", 2.0)]
+
+
+def test_arrays_as_keywords_go_to_their_parameters():
+    compiled = cb.compile(lambda a, b, c=0: a + 10 * b + 100 * c)
+    for order in itertools.permutations([("a", 1.0), ("b", 2.0), ("c", 3.0)]):
+        arguments = {name: np.full(2, value, "float32") for name, value in order}
+        for _ in range(3):               # recorded, audited, replayed
+            assert compiled(**arguments).tolist() == [321.0, 321.0]
+        with cb.eager():
+            assert compiled(**arguments).tolist() == [321.0, 321.0]
+    assert len(compiled.programs) == 1
 
 
 def test_explain_lists_numbers_that_have_no_source(capsys):
