@@ -49,10 +49,14 @@ class Plain:
 
 
 class At(train.Callback):
-    """Calls a function of the trainer and a number: at the end of each epoch, of each batch, or when a fit begins."""
+    """Calls a function of the trainer and a number: when a fit begins, or at the end of each epoch."""
 
     def __init__(self, what, when="epoch"):
         self.what, self.when = what, when
+
+    def on_train_begin(self, trainer):
+        if self.when == "begin":
+            self.what(trainer, 0)
 
     def on_epoch_end(self, trainer, epoch, logs):
         if self.when == "epoch":
@@ -60,6 +64,11 @@ class At(train.Callback):
 
 
 class AtBatch(At):
+    """At the end of each batch."""
+
+    def __init__(self, what):
+        super().__init__(what, "batch")
+
     def on_batch_end(self, trainer, step, logs):
         self.what(trainer, step)
 
@@ -191,7 +200,16 @@ def a_state():
     return {"model": model, "seen": lambda: model.own.item()}
 
 
+def reading_the_rate():
+    """exp of a Python float would be float32."""
+    own = plain(optimizer=None)
+    return {"loss": lambda out, y: nn.cross_entropy(out, y) * (
+        100 * (cb.exp(own.optimizer.param_groups[0]["lr"]) - 1)),
+            "callbacks": [At(lambda trainer, k: setattr(own, "optimizer", trainer.optimizer), "begin"), At(rate)]}
+
+
 DOES = {
+    "reads the learning rate": Case(reading_the_rate),
     "reads item": Case(reads(lambda out: 1 + out.sum().item()), ("Trainer's step: `item` reads",)),
     "reads float": Case(reads(lambda out: 1 + float(out[0, 0])), ("Trainer's step: `item` reads",)),
     "reads tolist": Case(reads(lambda out: 1 + out.tolist()[0][1]), ("Trainer's step: `",)),
@@ -355,11 +373,6 @@ def with_table(out, y):
 
 def with_array(out, y):
     return nn.cross_entropy(out * ARRAY, y)
-
-
-def with_rate(trainer):
-    """A loss that reads the learning rate."""
-    return lambda out, y: nn.cross_entropy(out, y) * (1 + trainer.optimizer.param_groups[0]["lr"] * 10)
 
 
 CHANGED = {                              # what changes: (how, a loss that reads it, what warnings call it)
