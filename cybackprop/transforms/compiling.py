@@ -169,8 +169,9 @@ def _unsure(compiled, program):
 
 def _recorded(compiled, spec, leaves, args, kwargs):
     history, strict, function = compiled.history, compiled.options["strict"], compiled.function
-    why = _why(compiled, spec, leaves)
     facts = [leaf_fact(x) for x in leaves]
+    before = next((p for p in compiled.programs if p.key.spec == spec and _alike(p.key.leaves, facts)), None)
+    why = _why(compiled, spec, leaves, before)
     borrowed = [x for x in leaves if not isinstance(x, engine.Tensor)] + [getattr(function, "__self__", None)]
     surroundings = Surroundings(function, leaves, borrowed)
     obstacle = surroundings.environment.obstacle
@@ -195,12 +196,12 @@ def _recorded(compiled, spec, leaves, args, kwargs):
         if run.changed:
             history.changes(run.changed, run.unusable)
         else:
-            history.warn_once(f"{run.unusable}.  This call went on eagerly")
+            history.warn_once(run.unusable, ".  This call went on eagerly")
         return run.result
     compiled.programs.insert(0, program)
     share(compiled, program)
     del compiled.programs[compiled.options["max_programs"]:]
-    history.recorded(program, why)
+    history.recorded(program, why, before)
     return run.result
 
 
@@ -236,9 +237,16 @@ def _program(compiled, spec, facts, leaves, run):
     return program
 
 
-def _why(compiled, spec, leaves):
-    """What the call needs a program of its own for, as text."""
+def _why(compiled, spec, leaves, before):
+    """What the call needs a program of its own for, as text.  before: a program for such arguments."""
     if not compiled.programs:
         return ""
     names = leaf_names(compiled.function, spec, len(leaves))
-    return compiled.programs[0].key.differs(spec, leaves, names) or "another branch on a tensor's value"
+    key = (before or compiled.programs[0]).key
+    return key.differs(spec, leaves, names) or "another branch on a tensor's value"
+
+
+def _alike(facts, others):
+    """Whether arguments are of one kind; objects are not compared, which might run code of theirs."""
+    return len(facts) == len(others) and all(
+        x[0] == y[0] and (x[0] == "object" or x == y) for x, y in zip(facts, others, strict=True))

@@ -132,10 +132,12 @@ class Recorded:
 
     def _refuse_others(self):
         """What a run makes that is no tensor can't be made anew: one generator, say, would serve all calls."""
+        made = [x for x in others(self.make) if not isinstance(x, CONSTANT)]
         known = {*map(id, self.leaves), id(self.function), id(getattr(self.function, "__self__", None))}
-        known.update(id(m) for top in self._surroundings.environment.modules for _, m in top.named_modules())
-        for x in others(self.make):
-            if not isinstance(x, CONSTANT) and id(x) not in known and not self._surroundings.environment.knows(x):
+        if made:
+            known.update(id(m) for top in self._surroundings.environment.modules for _, m in top.named_modules())
+        for x in made:
+            if id(x) not in known and not self._surroundings.environment.knows(x):
                 raise TapeError(f"the function returned an object of type {type(x).__name__}, which later calls could not "
                                 "make anew; return tensors, numbers, and lists, tuples and dicts of them, or objects that "
                                 "were there before")
