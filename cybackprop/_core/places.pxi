@@ -50,6 +50,9 @@ cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(PyObject *x)
     Py_ssize_t PyDict_Size(object x)
     int PyDict_Next(object x, Py_ssize_t *at, PyObject **key, PyObject **value)
+    int Py_EnterRecursiveCall(const char *where)
+    void Py_LeaveRecursiveCall()
+    void PyErr_Clear()
 
 
 class Absent:
@@ -148,7 +151,8 @@ cdef class Content:
         else:                            # a set or a deque, whose iterators are built in
             self.keys, self.parts = None, [y for y in x]
 
-    cdef bint same(self, Places places, object x) except -1:
+    cdef bint same(self, Places places, object x, bint there) except -1:
+        """Whether x is as it was; there: it is the very container that has been looked at, so a Place reads its tensors."""
         cdef Py_ssize_t i, at = 0, n = len(self.parts)
         cdef PyObject *key
         cdef PyObject *value
@@ -162,7 +166,8 @@ cdef class Content:
                     return False
                 if key != PyTuple_like(self.keys, i) and not agree(<object>key, self.keys[i]):
                     return False
-                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i]):
+                if value != PyTuple_like(self.parts, i) and not places.same(
+                        <object>value, self.parts[i], there and isinstance(<object>key, STATIC)):
                     return False
             return True
         if isinstance(x, list):
@@ -170,13 +175,13 @@ cdef class Content:
                 return False
             for i in range(n):
                 value = PyList_GET_ITEM(<PyObject *>x, i)
-                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i]):
+                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i], there):
                     return False
             return True
         if len(x) != n:
             return False
         for now, then in zip([y for y in x], self.parts):
-            if now is not then and not places.same(now, then):
+            if now is not then and not places.same(now, then, False):
                 return False
         return True
 
@@ -262,7 +267,7 @@ cdef class Places:
         """The slower comparison: by value."""
         cdef Py_ssize_t k
         if p.where == THE_CONTENT:
-            return (<Content>p.expected).same(self, p.holder)
+            return (<Content>p.expected).same(self, p.holder, True)
         if p.where == THE_BYTES:
             return array_bytes(p.holder) == p.expected
         if p.where == THE_CLASS:
@@ -274,23 +279,31 @@ cdef class Places:
         if p.where == THE_TYPE or p.where == THE_FUNCTION:
             return False
         now = p.current()
-        return now is p.expected or (now is not ABSENT and self.same(now, p.expected))
+        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, True))
 
-    cdef bint same(self, object now, object then) except -1:
-        """Whether a program for `then` is right for `now`."""
+    cdef bint same(self, object now, object then, bint there) except -1:
+        """Whether a program for `then` is right for `now`; there: a tensor is read anew from where `now` was found."""
         if now is then:
             return True
         if type(now) is not type(then):
             return False
-        if isinstance(then, Tensor):     # read anew, unless it changes in place or takes a gradient
-            return (not (<Tensor>then).a.mutable and (<Tensor>then).record is None and (<Tensor>now).record is None
+        if isinstance(then, Tensor):     # not read anew if it changes in place or takes a gradient
+            return (there and not (<Tensor>then).a.mutable and (<Tensor>then).record is None and (<Tensor>now).record is None
                     and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype and same_shape((<Tensor>now).a, (<Tensor>then).a))
         known = self.contents.get(id(then))
         if isinstance(then, np_ndarray):
             if id(then) in self.inputs:
-                return now.dtype == then.dtype and now.shape == then.shape
+                return there and now.dtype == then.dtype and now.shape == then.shape
             return known is not None and array_bytes(now) == known
-        return (<Content>known).same(self, now) if type(known) is Content else agree(now, then)
+        if type(known) is not Content:
+            return agree(now, then)
+        if Py_EnterRecursiveCall(b" in a comparison"):           # it holds itself
+            PyErr_Clear()
+            return False
+        try:
+            return (<Content>known).same(self, now, False)
+        finally:
+            Py_LeaveRecursiveCall()
 
     def changed(self):
         """The Places where something else is now."""
@@ -312,11 +325,12 @@ def array_bytes(x):
     return x.dtype.str, x.shape, x.tobytes()
 
 
-cpdef bint agree(object now, object then) except -1:
+cpdef bint agree(object now, object then, set pairs=None) except -1:
     """Whether a value is what it was: that very object, or one that nothing can distinguish from it.
 
-    Numbers and strings count by type and value (a NaN is a NaN, -0.0 is not 0.0), functions by code, defaults and what
-    they close over, methods and partials by their parts, tuples by their elements.
+    Numbers and strings count by type and value (a NaN is a NaN, -0.0 is not 0.0), functions by code, defaults, attributes
+    and what they close over, methods and partials by their parts, tuples by their elements.  pairs: of functions that are
+    being compared.
     """
     cdef double x, y
     if now is then:
@@ -330,43 +344,61 @@ cpdef bint agree(object now, object then) except -1:
         return bytes(np.asarray(now)) == bytes(np.asarray(then)) or bool(now != now and then != then)
     if type(then) in (int, str, bytes, range):
         return now == then
-    if PyMethod_Check(then):             # a bound method is made anew each time it is read
-        return now.__self__ is then.__self__ and agree(now.__func__, then.__func__)
-    if PyFunction_Check(then):
-        return same_function(now, then)
-    if type(then) is tuple or (isinstance(then, tuple) and hasattr(type(then), "_fields")):
-        return agree_all(tuple.__iter__(now), tuple.__iter__(then), tuple.__len__(now), tuple.__len__(then))
-    if type(then) is functools.partial:
-        return (agree(now.func, then.func) and agree(now.args, then.args)
-                and list(now.keywords) == list(then.keywords)
-                and agree(tuple(now.keywords.values()), tuple(then.keywords.values())))
     if type(then) is slice:
         return agree((now.start, now.stop, now.step), (then.start, then.stop, then.step))
     if type(then) is frozenset:
-        return all([isinstance(part, STATIC) for part in (*now, *then)]) and now == then
+        return agree(tuple(now), tuple(then))            # in their order, which loops see
     if isinstance(then, np.dtype):
         return now == then
-    return type(then) is type(len) and now == then       # append of one list, say
+    if type(then) is type(len):
+        return now == then               # append of one list, say
+    if Py_EnterRecursiveCall(b" in a comparison"):       # too deep
+        PyErr_Clear()
+        return False
+    try:
+        return agree_parts(now, then, set() if pairs is None else pairs)
+    finally:
+        Py_LeaveRecursiveCall()
 
 
-cdef bint agree_all(now, then, Py_ssize_t n, Py_ssize_t m) except -1:
+cdef bint agree_parts(object now, object then, set pairs) except -1:
+    if PyMethod_Check(then):             # a bound method is made anew each time it is read
+        return now.__self__ is then.__self__ and agree(now.__func__, then.__func__, pairs)
+    if PyFunction_Check(then):
+        return same_function(now, then, pairs)
+    if type(then) is tuple or (isinstance(then, tuple) and hasattr(type(then), "_fields")):
+        return agree_all(tuple.__iter__(now), tuple.__iter__(then), tuple.__len__(now), tuple.__len__(then), pairs)
+    if type(then) is functools.partial:
+        return (agree(now.func, then.func, pairs) and agree(now.args, then.args, pairs)
+                and agree_dicts(now.keywords, then.keywords, pairs) and agree_dicts(vars(now), vars(then), pairs))
+    return False
+
+
+cdef bint agree_all(now, then, Py_ssize_t n, Py_ssize_t m, set pairs) except -1:
     if n != m:
         return False
     for x, y in zip(now, then):
-        if not agree(x, y):
+        if not agree(x, y, pairs):
             return False
     return True
 
 
-cdef bint same_function(f, g) except -1:
-    """Whether two functions do the same: made of one code, say, at each call anew."""
+cdef bint agree_dicts(dict now, dict then, set pairs) except -1:
+    return list(now) == list(then) and agree_all(now.values(), then.values(), len(now), len(then), pairs)
+
+
+cdef bint same_function(f, g, set pairs) except -1:
+    """Whether two functions do the same: made of one code, say, at each call anew.  They may close over themselves."""
     if f.__code__ is not g.__code__ or f.__globals__ is not g.__globals__ or f.__kwdefaults__ or g.__kwdefaults__:
         return False
-    if not agree(f.__defaults__, g.__defaults__):
+    if (id(f), id(g)) in pairs:
+        return True
+    pairs.add((id(f), id(g)))
+    if not agree(f.__defaults__, g.__defaults__, pairs) or not agree_dicts(f.__dict__, g.__dict__, pairs):
         return False
     for x, y in zip(f.__closure__ or (), g.__closure__ or ()):
         try:
-            if not agree(x.cell_contents, y.cell_contents):
+            if not agree(x.cell_contents, y.cell_contents, pairs):
                 return False
         except ValueError:               # an empty cell
             return False
