@@ -88,9 +88,9 @@ class Recorded:
         finally:
             self.recorder.stop()
         strong(self.result)
-        self.recorder.read_as_cast()
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
+        self.recorder.read_as_cast([*self.tensors, *(g for _, g in self.effects if g is not None)])
         try:
             self._judge(made)
         except TapeError as error:
