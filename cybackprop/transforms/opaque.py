@@ -1,6 +1,7 @@
 """Things whose inside the walk of an environment does not read: which are harmless, and what tells how the others are."""
 
 import abc
+import collections
 import datetime
 import decimal
 import fractions
@@ -23,6 +24,7 @@ HARMLESS = (
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID,
     pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.ufunc, np.dtype, memoryview,
     engine.Recorder, Tensor, type(NotImplemented), type(vars(abc.ABC)["_abc_impl"]),
+    type(collections.namedtuple("Named", "field").field),
 )
 
 
