@@ -82,6 +82,9 @@ cdef class BodyRecorder(Recorder):
             self.grads[id(t)] = [t, t.grad_, read]
         return 0 if self.outer is None else (<Recorder>self.outer).see_grad(t, read)
 
+    cdef int see_shape(self, const cbp_array *a) except -1:
+        return 0 if self.outer is None else (<Recorder>self.outer).see_shape(a)
+
     cdef int end(self, str why) except -1:
         raise TapeError(f"{self.what}: {why}, which a body can't do")
 

@@ -210,12 +210,23 @@ cdef class Compiled:
             return self.slow(self, spec, leaves, args, kwargs, None)
         return result
 
+    cdef Program at_batch(self, Program program, object leaves, call_view *views):
+        """The program of its family for these arguments, which stands in its place from now on."""
+        cdef Program made = program.at_batch(leaves, views)
+        if made is not None and made is not program and program in self.programs:
+            self.programs[self.programs.index(program)] = made
+        return made
+
     cdef object attempt(self, Program program, spec, leaves, call_view *views, tuple args, dict kwargs):
         """What the program makes of the call, or NOT_THIS."""
         if not program.key.fits(spec, leaves, views) or not program.key.holds():
             return NOT_THIS
         if program.writes and program.writes_into(views, len(leaves)):
             return self.eagerly(self, args, kwargs)      # which copies its arguments first
+        if program.family is not None:
+            program = self.at_batch(program, leaves, views)
+            if program is None:
+                return NOT_THIS
         program.calls += 1
         if program.audit_due(program.calls) or (self.audit_every and program.calls % self.audit_every == 0):
             run = self.slow(self, spec, leaves, args, kwargs, program)

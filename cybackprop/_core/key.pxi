@@ -8,7 +8,7 @@ KINDS = ("array", "tensor", "static", "object")
 
 cdef struct leaf_shape:
     int kind, ndim, dtype
-    bint linked
+    bint linked, follows                 # follows: the length of the first axis is that of the batch
     char format[8]
     Py_ssize_t shape[8]
 
@@ -33,17 +33,19 @@ cdef class Key:
         For each leaf the first one that is the same tensor: see `coinciding`.
     aliases : list of (Place, int)
         Places outside that hold the very tensor that is a leaf.
+    along : list of int
+        Leaves whose first axis may have any length from 2 on, but one for all.
     """
     cdef readonly object spec, facts
     cdef readonly list leaves, grads, same, aliases
     cdef readonly Places places
     cdef leaf_shape *shapes              # the leaves again, for a quick comparison
-    cdef Py_ssize_t n
+    cdef Py_ssize_t n, lead              # lead: the first leaf that follows the batch, -1: none
     cdef long long structure
     cdef bint no_grad
     cdef list twice                      # [(leaf, the same one before it)]: recorded as one, so they must be one
 
-    def __cinit__(self, spec, leaves, places, facts, grads, same, aliases):
+    def __cinit__(self, spec, leaves, places, facts, grads, same, aliases, along=()):
         cdef Py_ssize_t i, k
         self.n = len(leaves)
         self.shapes = <leaf_shape *>calloc(self.n + 1, sizeof(leaf_shape))
@@ -54,7 +56,9 @@ cdef class Key:
         self.twice = [(i, k) for i, k in enumerate(same) if i != k]
         self.structure = structure
         self.no_grad = cbp_no_grad != 0
+        self.lead = along[0] if along else -1
         for i in range(self.n):
+            self.shapes[i].follows = i in along
             kind, what, shape, linked = leaves[i]
             self.shapes[i].kind, self.shapes[i].linked = KINDS.index(kind), linked
             if kind == "tensor" or kind == "array":
@@ -76,6 +80,8 @@ cdef class Key:
         for i in range(self.n):
             if not self.leaf_fits(i, leaves[i], &views[i]):
                 return False
+        if self.lead >= 0 and not self.one_batch(leaves, views):
+            return False
         for i, k in self.twice:
             if (<Tensor?>leaves[i]).a != (<Tensor?>leaves[k]).a:
                 return False
@@ -84,19 +90,31 @@ cdef class Key:
                 return False
         return True
 
+    cdef Py_ssize_t batch_of(self, object leaves, call_view *views) except -1:
+        """The batch size of arguments that fit."""
+        return length_of(leaves[self.lead], &views[self.lead])
+
+    cdef bint one_batch(self, object leaves, call_view *views) except -1:
+        """Whether all that follows the batch has one length, from 2 on."""
+        cdef Py_ssize_t i, n = self.batch_of(leaves, views)
+        for i in range(self.n):
+            if self.shapes[i].follows and length_of(leaves[i], &views[i]) != n:
+                return False
+        return n > 1
+
     cdef bint leaf_fits(self, Py_ssize_t i, object x, const call_view *v):
         cdef leaf_shape *s = &self.shapes[i]
         cdef cbp_array *a
         if s.kind == LEAF_ARRAY:
             return (v.held and v.view.ndim == s.ndim and strcmp(v.view.format, s.format) == 0
-                    and (s.ndim == 0 or memcmp(v.view.shape, s.shape, s.ndim * sizeof(Py_ssize_t)) == 0))
+                    and (s.ndim == 0 or same_lengths(s, v.view.shape)))
         if s.kind == LEAF_TENSOR:
             if not isinstance(x, Tensor):
                 return False
             a = (<Tensor>x).a
             return (not a.mutable and a.dtype == s.dtype and a.ndim == s.ndim
                     and ((<Tensor>x).record is not None) == s.linked
-                    and memcmp(a.shape, s.shape, s.ndim * sizeof(Py_ssize_t)) == 0)
+                    and same_lengths(s, a.shape))
         then = (<tuple>self.leaves[i])[1]
         if type(then) is weakref.ref:
             then = then()
@@ -153,6 +171,16 @@ cdef class Key:
                 return "whether a gradient is None"
         changed = self.changed()
         return "`" + "`, `".join(changed) + "`" if changed else None
+
+
+cdef inline bint same_lengths(const leaf_shape *s, const Py_ssize_t *shape) noexcept:
+    cdef int first = s.follows
+    return memcmp(shape + first, s.shape + first, (s.ndim - first) * sizeof(Py_ssize_t)) == 0
+
+
+cdef Py_ssize_t length_of(object x, const call_view *v) except -1:
+    """The length of the first axis of an argument."""
+    return v.view.shape[0] if v.held else (<Tensor?>x).a.shape[0]
 
 
 def leaf_text(fact):

@@ -86,6 +86,9 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
         look(leaves, views)
         for p in compiled.programs:
             if p.key.fits(None, leaves, views) and p.key.holds():
+                p = compiled.at_batch(p, leaves, views)
+                if p is None:
+                    break
                 n = min(n, p.before_audit(p.calls))
                 if n < 1 or compiled.audit_every or not loops(p, data):
                     break

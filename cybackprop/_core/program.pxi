@@ -60,6 +60,9 @@ cdef class Program:
     cdef public Key key                  # of the calls that it is for
     cdef public Py_ssize_t calls         # so far, the recorded one among them
     cdef public int unsure               # audits that told nothing
+    cdef public object sample            # of the recording, until there are three: transforms/batches.py
+    cdef public object family            # batch size -> the program at that size; None: it has one size
+    cdef public int64_t batch            # its own, where it is of a family
 
     def __dealloc__(self):
         self.frames = self.waiting = None
@@ -154,6 +157,25 @@ cdef class Program:
             raise MemoryError("no memory for a program's slab")
         f.spare, f.made = [None] * self.n_outputs, [None] * self.n_outputs
         return f
+
+    def all_states(self):
+        """The States that it reads or writes."""
+        cdef int k
+        return [state_of(self.states[k]) for k in range(self.n_states)]
+
+    cdef Program at_batch(self, object leaves, call_view *views):
+        """The program of its family for the batch size of these arguments, which fit its key; None: there is none."""
+        cdef int64_t batch
+        cdef Program made
+        if self.family is None:
+            return self
+        batch = self.key.batch_of(leaves, views)
+        if batch == self.batch:
+            return self
+        made = self.family(batch)
+        if made is not None:
+            made.calls, made.unsure = self.calls, self.unsure
+        return made
 
     cdef bint audit_due(self, Py_ssize_t call) noexcept:
         """Whether a call is an audit: 2, 4, 8, 16, ..."""

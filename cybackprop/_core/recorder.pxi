@@ -61,6 +61,16 @@ def end_recording(str why):
         (<Recorder>cbp_recorder).end(f"{why} at {(<Recorder>cbp_recorder).place()}")
 
 
+def shape_read():
+    """What is recorded follows the lengths of tensors in a way of its own."""
+    if recording():
+        (<Recorder>cbp_recorder).shapes_read = True
+
+
+cdef inline int see_shape(const cbp_array *a) except -1:
+    return (<Recorder>cbp_recorder).see_shape(a) if recording() else 0
+
+
 def mask_read(Tensor mask):
     """How many elements a mask selects is about to be seen: the length of what is made of them."""
     if recording():
@@ -83,12 +93,13 @@ cdef class Recorder:
     cdef public int segment
     cdef readonly dict loops             # address of a cbp_loop that was run -> its Loop
     cdef readonly list bodies            # weak references to the recorders of bodies
-    cdef public bint plain               # bodies are built plain: what an audit compares with
+    cdef public bint plain               # an audit: bodies are built plain, and nobody asks for lines
     cdef public bint saves               # for a file: bodies keep what they were recorded as
     cdef public bint derives             # a derivative was taken meanwhile
     cdef public dict before              # address of a state -> (it, its values, version) before; None: nobody asks
     cdef public object ended             # why the recording ended before the run did, as text; None: it did not
     cdef public bint strict              # an end is an error
+    cdef public bint watches_shapes, shapes_read         # whether code outside this package reads lengths of tensors
     cdef public object names             # () -> the names of the arguments, for messages
     cdef set visible              # addresses of the arrays that the environment holds; None: nobody asks
     cdef dict writes                     # address of a state -> how often this run has written it
@@ -187,6 +198,8 @@ cdef class Recorder:
         return 0
 
     cdef int32_t line(self) except -2:
+        if self.plain:                   # an audit: its program knows the lines
+            return -1
         place = written_by("")
         number = self.line_numbers.get(place)
         if number is None:
@@ -248,6 +261,12 @@ cdef class Recorder:
             copy = wrap(like(a))
             memcpy(copy.a.data, a.data, copy.nbytes)
             self.before[<size_t>a] = (state_of(a), copy, a.version)
+        return 0
+
+    cdef int see_shape(self, const cbp_array *a) except -1:
+        """The lengths of a tensor are read."""
+        if self.watches_shapes and not a.mutable and not self.shapes_read:
+            self.shapes_read = not sys._getframe(0).f_globals.get("__name__", "").startswith("cybackprop.")
         return 0
 
     cdef int see_edge(self, Tensor x) except -1:
@@ -336,6 +355,10 @@ cdef class Recorder:
             if x.op.kind == CBP_OP_cast and v in casts and casts[v] in (CBP_F32, CBP_F64):
                 self.p.values[v].dtype = casts[v]
                 x.op.kind, x.op.dtype = CBP_OP_copy, 0
+
+    def reads_gradients(self):
+        """Whether a gradient is read that was there before."""
+        return any([source[0] == "grad" for source in self.sources.values()])
 
     def put_back(self):
         """States and gradients are what they were before the run, where that was noted."""

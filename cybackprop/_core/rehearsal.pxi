@@ -84,7 +84,10 @@ def differences(Program p, Frame frame, list made, list results, list effects):
 
 
 def first_difference(Program p, Before before, Recorder r, object leaves):
-    """Where the instructions, run one by one on the states of `before`, leave what r saw: text, or None."""
+    """Where the instructions, run one by one on the states of `before`, leave what r saw.
+
+    (op, how many instructions but guards come before it), or None.
+    """
     cdef Frame frame = p.new_frame(True)
     cdef int32_t v, i, k
     cdef cbp_array *a
@@ -106,12 +109,14 @@ def first_difference(Program p, Before before, Recorder r, object leaves):
     for i in range(r.n_held):            # what was written through a view is not what the view was made of
         if r.held[i].is_view and r.p.values[<int32_t>r.ids[<size_t>r.held[i]]].of < 0:
             seen.pop(r.ids.get(<size_t>cbp_array_root(r.held[i])), None)
+    guards = 0
     for i in range(p.p.n_instrs):
+        guards += p.p.instrs[i].op.kind == CBP_OP_guard
         for k in range(p.p.instrs[i].n_out):
             v = cbp_out(p.p, &p.p.instrs[i])[k]
             if v in seen and p.p.values[v].place == CBP_TEMP:
                 if not same_bits(cbp_frame_array(frame.f, v), r.held[<int>seen[v]]):
-                    return describe(p.p, i, p.lines)
+                    return op_name(&p.p.instrs[i].op), i - guards
     return None
 
 

@@ -65,6 +65,28 @@ def recorded_instructions(Recorder r):
     return found
 
 
+def kept_recording(Recorder r, dict inputs):
+    """What r has recorded, without the arrays that were made meanwhile: r can be built, this can be looked at.
+
+    inputs: constant value -> the number of the input that it is; the arguments come first.
+    """
+    cdef Recorder kept = Recorder()
+    cdef int32_t v
+    cbp_program_free(kept.p)
+    kept.p = cbp_program_clone(r.p)
+    if kept.p == NULL:
+        kept.p = cbp_program_new()
+        raise MemoryError
+    kept.lines, kept.loops = r.lines, r.loops
+    kept.sources = {value: (source[0], source[1]) for value, source in r.sources.items()}
+    for v in inputs:
+        cbp_array_drop(kept.p.values[v].held)
+        kept.p.values[v].held = NULL
+        kept.p.values[v].place = CBP_INPUT
+        kept.sources[v] = "arg", inputs[v]
+    return kept
+
+
 def recorded_value(Recorder r, Tensor t):
     """The number of the value that a tensor holds."""
     return r.id_of(t.a)
@@ -188,8 +210,23 @@ cdef class SavedPrograms:
         cbp_saved_write(&self.s, <char *>data)
         return bytes(data)
 
-    def bind(self, int k, int64_t batch, size_t most=0):
-        """Program number k at a batch size, its memory planned; all its values take `most` bytes, 0: any number."""
+    def adopt(self, dict states):
+        """Programs bound from now on read and write these States, by their names in the file."""
+        cdef int i
+        cdef State s
+        for i in range(self.s.n_arrays):
+            if self.s.arrays[i].state:
+                s = states[self.s.arrays[i].name.decode()]
+                cbp_array_drop(self.s.arrays[i].array)
+                self.s.arrays[i].array = cbp_array_hold(s.a)
+        self.states = states
+
+    def bind(self, int k, int64_t batch, size_t most=0, Program like_=None, places=()):
+        """Program number k at a batch size, its memory planned; all its values take `most` bytes, 0: any number.
+
+        like_: the program that it is of at another batch size; its inputs are called after the leaves of the arguments,
+        those behind them are read from places.
+        """
         cdef char message[CBP_MESSAGE]
         cdef Program made = Program.__new__(Program)
         cdef cbp_saved_program *e
@@ -211,6 +248,17 @@ cdef class SavedPrograms:
             made.inputs[i].kind, made.inputs[i].leaf = FROM_TENSOR, i
         for i in range(e.n_results):
             made.output_values[i] = e.results[i].value
+        if like_ is not None:
+            made.others = [None] * e.n_inputs
+            for i in range(e.n_inputs):
+                made.inputs[i].leaf, made.inputs[i].dtype = int(e.inputs[i].name), made.p.values[e.inputs[i].value].dtype
+                if made.inputs[i].leaf >= like_.key.n:
+                    made.inputs[i].kind, made.others[i] = FROM_PATH, places[made.inputs[i].leaf - like_.key.n]
+                    continue
+                made.inputs[i].kind = FROM_TENSOR if KINDS[like_.key.shapes[made.inputs[i].leaf].kind] == "tensor" \
+                    else FROM_ARRAY
+            made.n_results, made.effects, made.single, made.result, made.reuse, made.key = (
+                like_.n_results, like_.effects, like_.single, like_.result, like_.reuse, like_.key)
         made.find_states()
         programs.add(made)
         return made

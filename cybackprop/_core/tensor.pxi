@@ -48,6 +48,7 @@ cdef class Tensor:
     @property
     def shape(self):
         """Length of each axis."""
+        see_shape(self.a)
         return array_shape(self.a)
 
     @property
@@ -63,6 +64,7 @@ cdef class Tensor:
     @property
     def size(self):
         """Number of elements."""
+        see_shape(self.a)
         return self.a.size
 
     @property
@@ -182,11 +184,13 @@ cdef class Tensor:
     def __len__(self):
         if self.a.ndim == 0:
             raise TypeError("a tensor without axes has no length")
+        see_shape(self.a)
         return self.a.shape[0]
 
     def __iter__(self):
         if self.a.ndim == 0:
             raise TypeError("a tensor without axes can't be iterated")
+        see_shape(self.a)
         return (self[i] for i in range(self.a.shape[0]))
 
     def __getbuffer__(self, Py_buffer *view, int flags):

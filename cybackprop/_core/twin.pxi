@@ -74,7 +74,7 @@ def program_twin(Program p, Twins twins, Places places, facts):
     cdef State t
     cdef cbp_array *a
     cdef int32_t v
-    if p.derivative is not None or not p.single or key.aliases or any([kind == "object" for kind, *_ in key.leaves]):
+    if p.family is not None or p.derivative is not None or not p.single or key.aliases or any([kind == "object" for kind, *_ in key.leaves]):
         raise LookupError("programs of this kind have no twins")
     twins.same_places(key.places, places)
     found = {id(x): y for x, y in zip(key.places.places, places.places)}

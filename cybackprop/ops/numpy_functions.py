@@ -180,6 +180,7 @@ numpy_functions["astype"] = _astype
 
 def stand_in(t):
     """An ndarray with the shape and dtype of a tensor, and none of its values."""
+    engine.shape_read()
     return np.broadcast_to(np.zeros((), t.dtype), t.shape) if isinstance(t, Tensor) else t
 
 

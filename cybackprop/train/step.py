@@ -52,6 +52,7 @@ def _parts(model, loss, x, y, weights, accumulate):
         yield loss(model(x), y)
         return
     y = y if isinstance(y, engine.Tensor) else tensor(y)
+    engine.shape_read()                  # how many rows a part has is no multiple of the batch
     size = -(-n // accumulate)
     whole = sum(weights[0]) if weights else None
     counted = loss is cross_entropy and y.dtype.kind in "iu" and y.ndim == 1

@@ -92,6 +92,11 @@ class Recording:
         """
         after = {key: engine.recorded_value(recorder, g) for key, (_, g) in gradients.items() if g is not None}
         found = [(name, engine.recorded_value(recorder, t)) for name, t in results]
+        return cls.of_values(recorder, batch, input_name, found, after)
+
+    @classmethod
+    def of_values(cls, recorder, batch, input_name, found, after):
+        """The same of values: found, [(name, value)] of the results; after, {id of a tensor: value of its gradient}."""
         self = cls._taken(batch, engine.recorded_values(recorder), engine.recorded_instructions(recorder), 0)
         left = self._name_places(input_name)
         for key, v in after.items():

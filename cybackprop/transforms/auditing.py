@@ -41,16 +41,18 @@ def _compared(program, leaves, rehearsal, run):
     why = _other_instructions(program, plain)
     if why is None:
         first = engine.first_difference(plain, before, run.recorder, leaves)
-        why = (f"the first operation that differs is {first}" if first else
-               "one by one its operations agree, so the plan of the program is wrong")
+        why = "one by one its operations agree, so the plan of the program is wrong" if first is None else \
+            f"the first operation that differs is {first[0]}" + "".join(f" at {x[1]}" for x in program.recorded[first[1]:][:1])
     return f"it replays with other bits than it runs, in the {wrong[0]} that comes from {wrong[1]}; {why}"
 
 
 def _other_instructions(program, again):
     """What the run did that the program does not, as text, or None."""
-    for (op, line, *what), (op2, line2, *what2) in zip(program.recorded, again.recorded, strict=False):
+    if program.family is not None:       # what it has of a recording is at another batch size
+        return None
+    for (op, line, *what), (op2, _, *what2) in zip(program.recorded, again.recorded, strict=False):
         if (op, what) != (op2, what2):
-            return f"it ran {op2} at {line2} in the place of {op} at {line}"
+            return f"it ran {op2} in the place of {op} at {line}"
     if len(program.recorded) != len(again.recorded):
         return f"it ran {len(again.recorded)} operations where it had run {len(program.recorded)}"
     line = engine.other_constant(program, again)

@@ -10,6 +10,7 @@ from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
 from cybackprop.transforms.arguments import run_eagerly
 from cybackprop.transforms.auditing import audited
+from cybackprop.transforms.batches import sample_of, share
 from cybackprop.transforms.history import History
 from cybackprop.transforms.names import leaf_names
 from cybackprop.transforms.recorded import Recorded, Surroundings, changed_text
@@ -174,7 +175,7 @@ def _recorded(compiled, spec, leaves, args, kwargs):
         history.recorded(None, obstacle)
         history.warn_once(obstacle)
         return run_eagerly(compiled, args, kwargs)
-    run = _run(function, spec, leaves, args, kwargs, surroundings, strict)
+    run = _run(function, spec, leaves, args, kwargs, surroundings, strict, bool(compiled.programs))
     program = None
     if run.unusable is None:
         try:
@@ -191,14 +192,19 @@ def _recorded(compiled, spec, leaves, args, kwargs):
             history.warn_once(f"{run.unusable}.  This call went on eagerly")
         return run.result
     compiled.programs.insert(0, program)
+    share(compiled, program)
     del compiled.programs[compiled.options["max_programs"]:]
     history.recorded(program, why)
     return run.result
 
 
-def _run(function, spec, leaves, args, kwargs, surroundings, strict):
-    """A recorded call; strict: one that can't be used leaves States and gradients as they were."""
+def _run(function, spec, leaves, args, kwargs, surroundings, strict, again):
+    """A recorded call; strict: one that can't be used leaves States and gradients as they were.
+
+    again: there are other programs, so which code reads shapes matters (`batches`).
+    """
     recorder = engine.Recorder()
+    recorder.watches_shapes, recorder.saves = again, True
     if strict:
         recorder.before = {}
     run = None
@@ -212,7 +218,10 @@ def _run(function, spec, leaves, args, kwargs, surroundings, strict):
 
 def _program(compiled, spec, facts, leaves, run):
     places, paths = run.places()
-    program = build_program(run.recorder, run.tensors, run.effects, paths, run.derivative())
+    derivative = run.derivative()
+    sample = sample_of(run, paths, derivative)
+    program = build_program(run.recorder, run.tensors, run.effects, paths, derivative)
+    program.sample = sample
     program.single = len(run.tensors) == 1 and run.tensors[0] is run.result
     program.result = None if run.result is None else run.make
     program.reuse = compiled.reuse_results
