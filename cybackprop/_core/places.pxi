@@ -63,6 +63,7 @@ class Absent:
 
 
 ABSENT = Absent()
+cdef tuple BY_CONTENT = (list, dict, set)               # others have attributes too, a factory, a length at most
 cdef tuple STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic)
 
 
@@ -100,7 +101,7 @@ cdef class Place:
     ----------
     where : str
         "item" of a dict; "cell": in a closure's cell; "slot": of an object, by its descriptor; "element" of a list;
-        "probe": what a function of this package returns.  "type" of an object; "function": code and defaults; "class":
+        "probe": what a function of this package returns.  "type" of an object, or of what a weak reference leads to; "function": code and defaults; "class":
         what it has under some names; "content": the elements of a container; "bytes" of an array.
     holder, key : object
     expected : object
@@ -236,10 +237,13 @@ cdef class Places:
         free(self.entries)
 
     cdef bint holds(self) except -1:
-        return self.first_change(0) < 0
+        return self.first_change(0, False) < 0
 
-    cdef Py_ssize_t first_change(self, Py_ssize_t start) except -2:
-        """The number of the first place from `start` on where something else is now; -1: there is none."""
+    cdef Py_ssize_t first_change(self, Py_ssize_t start, bint exact) except -2:
+        """The number of the first place from `start` on where something else is now; -1: there is none.
+
+        exact: another tensor is something else too, also where it would be read anew.
+        """
         cdef Py_ssize_t i
         cdef place_entry *e
         for i in range(start, self.n):
@@ -259,15 +263,15 @@ cdef class Places:
                     continue
             elif e.where == THE_CLASS and e.tag != 0 and cbp_type_tag(e.holder) == e.tag:
                 continue
-            if not self.entry_holds(e, <Place>self.places[i]):
+            if not self.entry_holds(e, <Place>self.places[i], exact):
                 return i
         return -1
 
-    cdef bint entry_holds(self, place_entry *e, Place p) except -1:
+    cdef bint entry_holds(self, place_entry *e, Place p, bint exact) except -1:
         """The slower comparison: by value."""
         cdef Py_ssize_t k
         if p.where == THE_CONTENT:
-            return (<Content>p.expected).same(self, p.holder, True)
+            return (<Content>p.expected).same(self, p.holder, not exact)
         if p.where == THE_BYTES:
             return array_bytes(p.holder) == p.expected
         if p.where == THE_CLASS:
@@ -276,10 +280,12 @@ cdef class Places:
                     return False
             e.tag = cbp_type_tag(e.holder)
             return True
+        if p.where == THE_TYPE and type(p.holder) is weakref.ref and p.expected is not weakref.ref:
+            return type(cbp_referent(p.holder)) is p.expected
         if p.where == THE_TYPE or p.where == THE_FUNCTION:
             return False
         now = p.current()
-        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, True))
+        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, not exact))
 
     cdef bint same(self, object now, object then, bint there) except -1:
         """Whether a program for `then` is right for `now`; there: a tensor is read anew from where `now` was found."""
@@ -295,7 +301,7 @@ cdef class Places:
             if id(then) in self.inputs:
                 return there and now.dtype == then.dtype and now.shape == then.shape
             return known is not None and array_bytes(now) == known
-        if type(known) is not Content:
+        if type(known) is not Content or type(then) not in BY_CONTENT:
             return agree(now, then)
         if Py_EnterRecursiveCall(b" in a comparison"):           # it holds itself
             PyErr_Clear()
@@ -305,13 +311,13 @@ cdef class Places:
         finally:
             Py_LeaveRecursiveCall()
 
-    def changed(self):
-        """The Places where something else is now."""
-        cdef Py_ssize_t i = self.first_change(0)
+    def changed(self, bint exact=False):
+        """The Places where something else is now; exact: another tensor is something else, as after a run that put it there."""
+        cdef Py_ssize_t i = self.first_change(0, exact)
         found = []
         while i >= 0:
             found.append(self.places[i])
-            i = self.first_change(i + 1)
+            i = self.first_change(i + 1, exact)
         return found
 
 
@@ -366,7 +372,8 @@ cdef bint agree_parts(object now, object then, set pairs) except -1:
         return now.__self__ is then.__self__ and agree(now.__func__, then.__func__, pairs)
     if PyFunction_Check(then):
         return same_function(now, then, pairs)
-    if type(then) is tuple or (isinstance(then, tuple) and hasattr(type(then), "_fields")):
+    if type(then) is tuple or (isinstance(then, tuple) and hasattr(type(then), "_fields")
+                               and not own_dict(now) and not own_dict(then)):
         return agree_all(tuple.__iter__(now), tuple.__iter__(then), tuple.__len__(now), tuple.__len__(then), pairs)
     if type(then) is functools.partial:
         return (agree(now.func, then.func, pairs) and agree(now.args, then.args, pairs)

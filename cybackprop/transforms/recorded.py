@@ -34,7 +34,7 @@ class Surroundings:
 
     def changed(self):
         """Labels of what is no longer what it was."""
-        found = [place.label for place in self.places.changed()] + self.environment.appeared()
+        found = [place.label for place in self.places.changed(exact=True)] + self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
             found = [self.facts.changed()]
         return found
@@ -139,11 +139,11 @@ class Recorded:
 
     def places(self):
         """(Places of the program, {constant value: the Place that finds its array again})."""
-        paths, inputs = {}, set()
+        paths, inputs, returned = {}, set(), set(map(id, others(self.make)))
         before = self._surroundings.environment
         for place, thing in before.arrays:
             values = self.recorder.constant_of(thing)
-            if values and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
+            if values and id(thing) not in returned and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
                 inputs.add(id(thing))
                 paths |= dict.fromkeys(values, place)
         for place in before.places:
