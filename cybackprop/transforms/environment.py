@@ -281,6 +281,9 @@ class Environment:
                 for c in x.__mro__:
                     if codes.is_users(c):
                         self._name(n for n in vars(c) if not n.startswith("__"))
+                        if (id(c), "everything") not in self._done:      # others may appear
+                            self._done.add((id(c), "everything"))
+                            self.probe(functools.partial(class_names, c), f"vars({c.__name__})")
         elif isinstance(x, types.FunctionType):
             for name in own.keys() & names:
                 self.place("item", own, name, own[name], f"{label}.{name}")
@@ -413,6 +416,11 @@ def slot(descriptor, x):
         return descriptor.__get__(x)
     except AttributeError:
         return ABSENT
+
+
+def class_names(cls):
+    """What a class itself has attributes for."""
+    return tuple(vars(cls))
 
 
 def is_alive(reference):
