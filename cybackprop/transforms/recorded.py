@@ -38,7 +38,7 @@ class Surroundings:
     def changed(self):
         """Labels of what is no longer what it was."""
         large = {id(place) for place, _ in self._large}
-        found = [place.label for place in self.places.changed() if id(place) not in large and not is_of_state(place.holder)]
+        found = [place.label for place in self.places.changed(exact=True) if id(place) not in large and not is_of_state(place.holder)]
         found += [place.label for place, digest in self._large if array_digest(place.holder) != digest]
         found += self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
@@ -94,9 +94,9 @@ class Recorded:
         finally:
             self.recorder.stop()
         strong(self.result)
-        self.recorder.read_as_cast()
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
+        self.recorder.read_as_cast([*self.tensors, *(g for _, g in self.effects if g is not None)])
         try:
             self._judge(made)
         except TapeError as error:
@@ -146,11 +146,11 @@ class Recorded:
 
     def places(self):
         """(Places of the program, {constant value: the Place that finds its array again})."""
-        paths, inputs, anew = {}, set(), set()
+        paths, inputs, anew, returned = {}, set(), set(), set(map(id, others(self.make)))
         before = self._surroundings.environment
         for place, thing in before.arrays:
             values = self.recorder.constant_of(thing)
-            if values and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
+            if values and id(thing) not in returned and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
                 inputs.add(id(thing))
                 paths |= dict.fromkeys(values, place)
             elif not isinstance(thing, Tensor) or self.recorder.known(thing):
