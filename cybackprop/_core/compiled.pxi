@@ -62,7 +62,7 @@ cdef class Compiled:
     cdef public object slow
     cdef object eagerly                  # (compiled, args, kwargs) -> result
     cdef readonly object options         # what `compile` was given
-    cdef Py_ssize_t audit_every
+    cdef readonly Py_ssize_t audit_every
     cdef readonly bint reuse_results
     cdef bint ordered                    # the function has **
     cdef unsigned long busy              # the thread that records or audits, 0: none does

@@ -249,4 +249,4 @@ def _why(compiled, spec, leaves, before):
 def _alike(facts, others):
     """Whether arguments are of one kind; objects are not compared, which might run code of theirs."""
     return len(facts) == len(others) and all(
-        x[0] == y[0] and (x[0] == "object" or x == y) for x, y in zip(facts, others, strict=True))
+        x[0] == y[0] and (x[0] == "object" or engine.agree(x, y)) for x, y in zip(facts, others, strict=True))

@@ -442,7 +442,7 @@ def slot(descriptor, x):
 
 def class_names(cls):
     """What a class itself has attributes for."""
-    return tuple(vars(cls))
+    return tuple(name for name in vars(cls) if not name.startswith("__"))      # pickle adds some
 
 
 def is_alive(reference):
