@@ -14,23 +14,8 @@ help:  ## this list
 demo: $(VENV)/built  ## train on the digits that ship inside the package
 	$(BIN)/cybackprop train digits
 
-# `compile` looks through all objects of the process for the functions it records, and pytest keeps some thirty of each
-# test: what records much is run in processes of its own, two at a time, the longest first.
-TRANSFORMS := $(wildcard tests/transforms/test_*.py)
-SAVING := $(filter %_random.py %_saving.py,$(TRANSFORMS))
-PARTS := test-rest test-src test-saving test-transforms test-train
-test: $(VENV)/test-tools  ## the whole suite, in parts, two side by side; each is shown when it is over
-	@$(MAKE) --no-print-directory -k -j2 --output-sync $(PARTS)
-
-test-rest: TESTS = tests $(patsubst %,--ignore=tests/%,src transforms train)
-test-src: TESTS = tests/src
-test-saving: TESTS = $(SAVING)
-test-transforms: TESTS = $(filter-out $(SAVING),$(TRANSFORMS))
-test-train: TESTS = tests/train
-
-.PHONY: $(PARTS)
-$(PARTS):
-	@$(BIN)/python -X faulthandler -m pytest $(TESTS)
+test: $(VENV)/test-tools  ## the whole test suite
+	$(BIN)/python -X faulthandler -m pytest
 
 check: $(VENV)/lint-tools  ## ruff, mypy, cython-lint, layering, table lint, vectorisation
 	$(BIN)/ruff check .

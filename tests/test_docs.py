@@ -10,7 +10,9 @@ import io
 import pkgutil
 import re
 import shlex
+import textwrap
 import tomllib
+import warnings
 from pathlib import Path
 
 import click
@@ -22,8 +24,9 @@ from cybackprop._core import engine
 from cybackprop.cli.commands import cybackprop as command_line
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/embedding.md")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n", re.S | re.M)
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "docs/embedding.md", "docs/compile.md", "docs/reinforcement-learning.md")
+BLOCK = re.compile(r"^```(\w+)( measured)?\n(.*?)^```\n", re.S | re.M)
+WIDTH = 110                              # of printed lines in documents; a terminal breaks longer ones too
 
 
 def read(name):
@@ -33,28 +36,42 @@ def read(name):
 # ---- code blocks
 
 def blocks(text):
-    """(language, line it starts on, code, the ```text block that follows at once or None)."""
+    """(language, line it starts on, code, the ```text block that follows at once or None, whether that is measured)."""
     found = list(BLOCK.finditer(text))
     for block, after in zip(found, [*found[1:], None], strict=True):
-        output = None
+        output, measured = None, False
         if after is not None and after[1] == "text" and not text[block.end():after.start()].strip():
-            output = after[2]
-        yield block[1], text.count("\n", 0, block.start()) + 2, block[2], output
+            output, measured = after[3], after[2] is not None
+        yield block[1], text.count("\n", 0, block.start()) + 2, block[3], output, measured
+
+
+def printed_by(code, line, name, namespace):
+    """What a block prints, long lines broken; its warnings are printed too, without their places."""
+    out = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(out):
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, category, *_: print(f"{category.__name__}: {message}")
+        exec(compile("\n" * (line - 1) + code, str(ROOT / name), "exec"), namespace)    # tracebacks show its lines
+    lines = out.getvalue().replace(f"{ROOT}/", "").splitlines(keepends=True)
+    return "".join(x if len(x) <= WIDTH else textwrap.fill(x, WIDTH, break_on_hyphens=False) + "\n" for x in lines)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_code_blocks(name, tmp_path, monkeypatch):
-    """Each document's blocks run in order in one namespace and print what the ```text block below them says."""
+    """Each document's blocks run in order in one namespace and print what the ```text block below them says.
+
+    In a block ```text measured the numbers are those of one machine, seconds say, and only the words must agree.
+    """
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
     ran = 0
-    for language, line, code, output in blocks(read(name)):
+    for language, line, code, output, measured in blocks(read(name)):
         if language != "python":
             continue
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):      # blank lines: a traceback shows the document's line
-            exec(compile("\n" * (line - 1) + code, str(ROOT / name), "exec"), namespace)
-        assert printed.getvalue() == (output or ""), f"{name}, line {line}"
+        printed, wanted = printed_by(code, line, name, namespace), output or ""
+        if measured:
+            printed, wanted = (re.sub(r"\d[\d,]*(\.\d+)?", "N", text) for text in (printed, wanted))
+        assert printed == wanted, f"{name}, line {line}"
         ran += 1
     assert ran
 
@@ -116,7 +133,8 @@ EXAMPLES = {name: thing for name, thing in documented().items() if ">>>" in (thi
 def test_docstring_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     thing = EXAMPLES[name]
-    scope = dict(getattr(inspect.getmodule(thing), "__dict__", {}))
+    scope = {**vars(inspect.getmodule(thing) or cb), "__name__": "__main__"}
+    scope.pop("__file__", None)          # the example is a user's code, not this package's
     test = doctest.DocTestParser().get_doctest(inspect.getdoc(thing), scope, name, None, None)
     report = io.StringIO()
     runner = doctest.DocTestRunner(Tolerant(), optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -186,7 +204,7 @@ def test_make_targets_exist(name):
 
 
 def shell_lines(text):
-    for language, _, code, _ in blocks(text):
+    for language, _, code, *_ in blocks(text):
         if language == "sh":
             yield from (shlex.split(line, comments=True) for line in code.splitlines() if line.split("#")[0].strip())
 

@@ -162,7 +162,10 @@ def public_parameters(name, function):
 
 def home(cls):
     """The module that defines a public class: `public` has changed its __module__."""
-    path = Path(cls.__init__.__code__.co_filename).resolve().relative_to(ROOT).with_suffix("")
+    code = getattr(cls.__init__, "__code__", None)
+    if code is None:                     # compiled
+        return "cybackprop._core.engine"
+    path = Path(code.co_filename).resolve().relative_to(ROOT).with_suffix("")
     return ".".join(path.parts)
 
 

@@ -65,6 +65,7 @@ class Absent:
 ABSENT = Absent()
 cdef tuple BY_CONTENT = (list, dict, set)               # others have attributes too, a factory, a length at most
 cdef tuple STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic)
+cdef tuple ARRAYS = (Tensor, np.ndarray)
 
 
 def own_dict(x):
@@ -149,11 +150,11 @@ cdef class Content:
             self.keys, self.parts = list(dict.keys(x)), list(dict.values(x))
         elif isinstance(x, list):
             self.keys, self.parts = None, list.copy(x)
-        else:                            # a set or a deque, whose iterators are built in
-            self.keys, self.parts = None, [y for y in x]
+        else:
+            self.keys, self.parts = None, elements(x)
 
-    cdef bint same(self, Places places, object x, bint there) except -1:
-        """Whether x is as it was; there: it is the very container that has been looked at, so a Place reads its tensors."""
+    cdef bint same(self, Places places, object x, bint own) except -1:
+        """own: x is the container that was looked at, whose arrays have a Place each, and not another in its place."""
         cdef Py_ssize_t i, at = 0, n = len(self.parts)
         cdef PyObject *key
         cdef PyObject *value
@@ -167,8 +168,10 @@ cdef class Content:
                     return False
                 if key != PyTuple_like(self.keys, i) and not agree(<object>key, self.keys[i]):
                     return False
-                if value != PyTuple_like(self.parts, i) and not places.same(
-                        <object>value, self.parts[i], there and isinstance(<object>key, STATIC)):
+                if value == PyTuple_like(self.parts, i) or (own and issubclass(type(self.keys[i]), STATIC)
+                                                            and issubclass(type(self.parts[i]), ARRAYS)):
+                    continue
+                if not places.same(<object>value, self.parts[i], False):
                     return False
             return True
         if isinstance(x, list):
@@ -176,15 +179,26 @@ cdef class Content:
                 return False
             for i in range(n):
                 value = PyList_GET_ITEM(<PyObject *>x, i)
-                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i], there):
+                if value == PyTuple_like(self.parts, i) or (own and issubclass(type(self.parts[i]), ARRAYS)):
+                    continue
+                if not places.same(<object>value, self.parts[i], False):
                     return False
             return True
-        if len(x) != n:
+        found = elements(x)
+        if len(found) != n:
             return False
-        for now, then in zip([y for y in x], self.parts):
+        for now, then in zip(found, self.parts):
             if now is not then and not places.same(now, then, False):
                 return False
         return True
+
+
+cdef list elements(x):
+    """What is in a set, deque or tuple, also one of a subclass that iterates otherwise."""
+    for kind in (set, frozenset, tuple, deque):
+        if isinstance(x, kind):
+            return list(kind.__iter__(x))
+    raise TypeError(f"{type(x).__name__} is no container")
 
 
 cdef inline PyObject *PyTuple_like(list parts, Py_ssize_t i) noexcept:
@@ -193,6 +207,7 @@ cdef inline PyObject *PyTuple_like(list parts, Py_ssize_t i) noexcept:
 
 cdef struct place_entry:                 # what `holds` reads of a Place; the Place keeps the objects
     int where
+    bint anew                            # the array in it is read at each call, whichever it is
     unsigned tag                         # of a class when its names were last looked up
     PyObject *holder
     PyObject *key
@@ -209,6 +224,8 @@ cdef class Places:
     places : list of Place
     inputs : set of int
         ids of the arrays among them that operations took whole: their values may change, not their shape and dtype.
+    anew : set of int
+        ids of the Places whose array is read at each call, and at no other Place: another may lie there.
     """
     cdef readonly list places
     cdef readonly set inputs
@@ -216,7 +233,7 @@ cdef class Places:
     cdef place_entry *entries
     cdef Py_ssize_t n
 
-    def __cinit__(self, list places, inputs=()):
+    def __cinit__(self, list places, inputs=(), anew=()):
         cdef Place p
         cdef Py_ssize_t i
         self.inputs = set(inputs)
@@ -230,6 +247,7 @@ cdef class Places:
         for i in range(self.n):
             p = <Place>self.places[i]
             self.entries[i].where = p.where
+            self.entries[i].anew = id(p) in anew
             self.entries[i].holder, self.entries[i].key = <PyObject *>p.holder, <PyObject *>p.key
             self.entries[i].expected = NULL if p.expected is ABSENT else <PyObject *>p.expected
 
@@ -271,7 +289,7 @@ cdef class Places:
         """The slower comparison: by value."""
         cdef Py_ssize_t k
         if p.where == THE_CONTENT:
-            return (<Content>p.expected).same(self, p.holder, not exact)
+            return (<Content>p.expected).same(self, p.holder, True)
         if p.where == THE_BYTES:
             return array_bytes(p.holder) == p.expected
         if p.where == THE_CLASS:
@@ -285,21 +303,22 @@ cdef class Places:
         if p.where == THE_TYPE or p.where == THE_FUNCTION:
             return False
         now = p.current()
-        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, not exact))
+        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, e.anew and not exact))
 
-    cdef bint same(self, object now, object then, bint there) except -1:
-        """Whether a program for `then` is right for `now`; there: a tensor is read anew from where `now` was found."""
+    cdef bint same(self, object now, object then, bint anew) except -1:
+        """Whether a program for `then` is right for `now`; anew: it reads the array there at each call."""
         if now is then:
             return True
         if type(now) is not type(then):
             return False
-        if isinstance(then, Tensor):     # not read anew if it changes in place or takes a gradient
-            return (there and not (<Tensor>then).a.mutable and (<Tensor>then).record is None and (<Tensor>now).record is None
+        if isinstance(then, Tensor):     # read anew, unless it changes in place or takes a gradient
+            return (anew and not (<Tensor>now).a.mutable and not (<Tensor>then).a.mutable
+                    and (<Tensor>then).record is None and (<Tensor>now).record is None
                     and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype and same_shape((<Tensor>now).a, (<Tensor>then).a))
         known = self.contents.get(id(then))
-        if isinstance(then, np_ndarray):
+        if issubclass(type(then), np_ndarray):
             if id(then) in self.inputs:
-                return there and now.dtype == then.dtype and now.shape == then.shape
+                return anew and now.dtype == then.dtype and now.shape == then.shape
             return known is not None and array_bytes(now) == known
         if type(known) is not Content or type(then) not in BY_CONTENT:
             return agree(now, then)
@@ -319,6 +338,11 @@ cdef class Places:
             found.append(self.places[i])
             i = self.first_change(i + 1, exact)
         return found
+
+
+def is_function(Place p):
+    """Whether a place is the code of a function."""
+    return p.where == THE_FUNCTION
 
 
 def is_bytes(Place p):
@@ -346,7 +370,7 @@ cpdef bint agree(object now, object then, set pairs=None) except -1:
     if type(then) is float:
         x, y = now, then
         return (x == y and copysign(1, x) == copysign(1, y)) or (x != x and y != y)
-    if isinstance(then, (np.generic, complex)):
+    if issubclass(type(then), (np.generic, complex)):
         return bytes(np.asarray(now)) == bytes(np.asarray(then)) or bool(now != now and then != then)
     if type(then) in (int, str, bytes, range):
         return now == then
@@ -354,7 +378,7 @@ cpdef bint agree(object now, object then, set pairs=None) except -1:
         return agree((now.start, now.stop, now.step), (then.start, then.stop, then.step))
     if type(then) is frozenset:
         return agree(tuple(now), tuple(then))            # in their order, which loops see
-    if isinstance(then, np.dtype):
+    if issubclass(type(then), np.dtype):
         return now == then
     if type(then) is type(len):
         return now == then               # append of one list, say

@@ -254,7 +254,7 @@ cdef int record_binary(BinaryRow row, Tensor a, Tensor b, Tensor out) except -1:
     elif db and not same_shape(b.a, out.a):
         keep_shape(r, 1, b)
     if not (same_shape(a.a, out.a) and same_shape(b.a, out.a)):
-        r.attrs = {"shape": out.shape}   # tangents of broadcast operands need it
+        r.attrs = {"shape": array_shape(out.a)}   # tangents of broadcast operands need it
     if (da and row.reads_y[0]) or (db and row.reads_y[1]):
         r.out = cbp_array_hold(out.a)
     out.record = r

@@ -75,9 +75,7 @@ cdef class Tensor:
     @property
     def grad(self):
         """The gradient that backward left here, a Tensor, or None."""
-        if recording():
-            (<Recorder>cbp_recorder).see_grad(self, True)
-        return self.grad_
+        return (<Recorder>cbp_recorder).see_grad(self, True) if recording() else self.grad_
 
     @grad.setter
     def grad(self, value):
@@ -85,7 +83,7 @@ cdef class Tensor:
             value = as_operand(value, self.a.dtype, "grad")
             if (<Tensor>value).a.dtype != self.a.dtype:
                 raise DTypeError(f"grad is {value.dtype}, the tensor is {self.dtype}")
-            if value.shape != self.shape:
+            if array_shape((<Tensor>value).a) != array_shape(self.a):
                 raise ShapeError(f"grad has shape {value.shape}, the tensor {self.shape}")
             value = own_value(with_weakness(value, self.a.weak))
         if recording():

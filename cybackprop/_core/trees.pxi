@@ -56,11 +56,9 @@ cdef object structure_of(list children):
     return None
 
 
-def unpack(args, kwargs, bint ordered=False):
-    """(structure, leaves) of a call's arguments; ordered: the function sees the order of its keywords."""
+def unpack(args, kwargs):
+    """(structure, leaves) of a call's arguments, in their order."""
     cdef list leaves = []
-    if not ordered and len(kwargs) > 1:
-        kwargs = {k: kwargs[k] for k in sorted(kwargs)}
     spec = take_apart((args, kwargs), leaves, 0)
     return spec, leaves
 

@@ -117,7 +117,7 @@ class Generator:
         sums = cumsum(softmax(rows), -1)
         total = sums[..., -1:]
         try:                             # an index that is refused, so that a program refuses too
-            zero = engine.checked_index(where(isfinite(total), 0, 1), 1, "categorical")
+            zero = engine.raw_places((where(isfinite(total), 0, 1),), (1,), "categorical", (0,), (1,))
         except IndexError:
             raise ValueError("categorical: no class can be drawn where all logits are -inf, "
                              "or one is NaN or inf") from None

@@ -4,16 +4,63 @@ In an audited call the eager run is the call: its writes and effects happen once
 copies of the states; then results, gradients and states are compared.
 """
 
+from zlib import crc32
+
+import numpy as np
+
 from cybackprop._core import engine
 from cybackprop._core.engine import build_program
 from cybackprop.transforms.arguments import difference
+
+
+LOOKED_AT = 1 << 15                      # bytes at each end of an input
+
+
+class InputsSeen:
+    """Which inputs of a program had other values in an audit than when it was recorded: `explain` says so.
+
+    An input that never varied tells little of whether the program is right for other values.
+    """
+
+    def __init__(self, names, leaves, key):
+        self._names = [name for name, x in zip(names, leaves, strict=True) if is_input(x)]
+        self._names += [f"`{place.label}`" for place in key.inputs()]
+        self._first, self._varied = self._digests(leaves, key), set()
+
+    @staticmethod
+    def _digests(leaves, key):
+        found = [x for x in leaves if is_input(x)] + [place.current() for place in key.inputs()]
+        return [digest(x) for x in found]
+
+    def look(self, leaves, key):
+        """An audit with these arguments."""
+        self._varied |= {k for k, (x, y) in enumerate(zip(self._digests(leaves, key), self._first, strict=True)) if x != y}
+
+    def text(self):
+        """For `explain`; "" where there are no inputs."""
+        varied = [name for k, name in enumerate(self._names) if k in self._varied]
+        still = [name for k, name in enumerate(self._names) if k not in self._varied]
+        return "; ".join(filter(None, [varied and f"seen to vary in audits: {', '.join(varied)}",
+                                       still and f"not seen to vary: {', '.join(still)}"]))
+
+
+def is_input(x):
+    """Whether an argument is one whose values a program reads."""
+    return engine.is_array(x) or (isinstance(x, engine.Tensor) and not hasattr(x, "assign"))
+
+
+def digest(x):
+    """What says whether an array has other values, of a large one both ends."""
+    flat = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
+    ends = flat if flat.size <= 2 * LOOKED_AT else np.concatenate([flat[:LOOKED_AT], flat[-LOOKED_AT:]])
+    return x.shape, crc32(ends)
 
 
 def audited(program, leaves, record):
     """An eager call, as a Recorded, after a replay on copies; None: the program refused, the call is not for it.
 
     And what differed, as text or None; and whether that is sure: not where another thread wrote a State of the program
-    between the copy and the end.
+    or a gradient between the copy and the end.
 
     record: runs the function and records it.
     """
@@ -22,13 +69,18 @@ def audited(program, leaves, record):
     if rehearsal is None:                # another branch: this call is not for the program
         return None, None, True
     run = record()
+
+    def written():
+        return engine.written_by_others(program, versions, rehearsal[0], run.recorder, run.effects)
+
+    disturbed = written()                # before they are compared, and below while they were
     wrong = _compared(program, leaves, rehearsal, run)
-    return run, wrong, wrong is None or not engine.written_by_others(program, versions, run.recorder)
+    return run, wrong, wrong is None or not (disturbed or written())
 
 
 def _compared(program, leaves, rehearsal, run):
     before, after, made, _ = rehearsal
-    other = program.result and difference(program.result, run.make)
+    other = program.result and difference(program.result, run.make, leaves)
     if other:
         return f"it returned {other[0]!r} where it had returned {other[1]!r}"
     if program.result is None and run.result is not None:

@@ -76,7 +76,7 @@ class Family:
         self._saved = SavedPrograms(data)
         self._saved.adopt(states)
         self._like, self._places, self._made = program, samples[0][1].places, {}
-        self.batch = recordings[0].batch
+        self.inputs_seen = program.inputs_seen
 
     def __call__(self, batch):
         """The program at a batch size; None: there is none."""
@@ -87,7 +87,7 @@ class Family:
                 return None
             while len(self._made) >= MOST_SIZES:
                 self._made.pop(next(iter(self._made)))
-            made.family, made.batch = self, batch
+            made.family, made.batch, made.inputs_seen = self, batch, self.inputs_seen
             self._made[batch] = made
         return self._made[batch]
 

@@ -9,7 +9,7 @@ from cybackprop.errors import AuditError, TapeError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
 from cybackprop.transforms.arguments import run_eagerly
-from cybackprop.transforms.auditing import audited
+from cybackprop.transforms.auditing import InputsSeen, audited
 from cybackprop.transforms.batches import sample_of, share
 from cybackprop.transforms.history import History
 from cybackprop.transforms.names import leaf_names
@@ -109,7 +109,7 @@ def _sees_order(function):
 
 def _slow(compiled, spec, leaves, args, kwargs, program):
     """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
-    if not compiled.begin_recording():   # another thread records, or the function itself has called it
+    if not compiled.begin_recording(program):            # another thread records, or the function itself has called it
         if program is not None:
             program.calls -= 1           # the audit is still to come
         return run_eagerly(compiled, args, kwargs) if program is None else _Eager(run_eagerly(compiled, args, kwargs))
@@ -138,6 +138,9 @@ def _audited(compiled, spec, leaves, args, kwargs, program):
     if not sure:
         _unsure(compiled, program)
         return run
+    program.unsure, program.audited = 0, program.audited or not wrong
+    if program.inputs_seen is not None:
+        program.inputs_seen.look(leaves, program.key)
     changed = program.key.changed()
     if (wrong or changed) and program in compiled.programs:
         compiled.programs.remove(program)
@@ -157,15 +160,18 @@ def _unsure(compiled, program):
     program.unsure += 1
     if program.unsure < MOST_UNSURE:
         program.calls -= 1
-    elif program.unsure == MOST_UNSURE:
-        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them "
-                                   "told anything; from now on it runs without")
+        return
+    program.unsure = 0
+    if not program.audited:
+        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them has "
+                                   "told yet whether a replay does what the function does")
 
 
 def _recorded(compiled, spec, leaves, args, kwargs):
     history, strict, function = compiled.history, compiled.options["strict"], compiled.function
-    why = _why(compiled, spec, leaves)
     facts = [leaf_fact(x) for x in leaves]
+    before = next((p for p in compiled.programs if p.key.spec == spec and _alike(p.key.leaves, facts)), None)
+    why = _why(compiled, spec, leaves, before)
     borrowed = [x for x in leaves if not isinstance(x, engine.Tensor)] + [getattr(function, "__self__", None)]
     surroundings = Surroundings(function, leaves, borrowed)
     obstacle = surroundings.environment.obstacle
@@ -184,17 +190,18 @@ def _recorded(compiled, spec, leaves, args, kwargs):
             run.unusable = str(error)
     if run.unusable is not None:
         if strict:
+            run.recorder.put_back()
             raise TapeError(f"compile: {history.name}: {run.unusable}")
         history.recorded(None, run.unusable)
         if run.changed:
             history.changes(run.changed, run.unusable)
         else:
-            history.warn_once(f"{run.unusable}.  This call went on eagerly")
+            history.warn_once(run.unusable, ".  This call went on eagerly")
         return run.result
     compiled.programs.insert(0, program)
     share(compiled, program)
     del compiled.programs[compiled.options["max_programs"]:]
-    history.recorded(program, why)
+    history.recorded(program, why, before)
     return run.result
 
 
@@ -207,13 +214,12 @@ def _run(function, spec, leaves, args, kwargs, surroundings, strict, again):
     recorder.watches_shapes, recorder.saves = again, True
     if strict:
         recorder.before = {}
-    run = None
     try:
-        run = Recorded(function, spec, leaves, args, kwargs, surroundings, recorder=recorder, strict=strict)
-    finally:
-        if strict and (run is None or run.unusable is not None):
+        return Recorded(function, spec, leaves, args, kwargs, surroundings, recorder=recorder, strict=strict)
+    except BaseException:
+        if strict:
             recorder.put_back()
-    return run
+        raise
 
 
 def _program(compiled, spec, facts, leaves, run):
@@ -227,12 +233,20 @@ def _program(compiled, spec, facts, leaves, run):
     program.reuse = compiled.reuse_results
     program.key = Key(spec, facts, places, run.facts, run.grads, coinciding(leaves), run.aliases())
     program.calls = 1
+    program.inputs_seen = InputsSeen(leaf_names(compiled.function, spec, len(leaves)), leaves, program.key)
     return program
 
 
-def _why(compiled, spec, leaves):
-    """What the call needs a program of its own for, as text."""
+def _why(compiled, spec, leaves, before):
+    """What the call needs a program of its own for, as text.  before: a program for such arguments."""
     if not compiled.programs:
         return ""
     names = leaf_names(compiled.function, spec, len(leaves))
-    return compiled.programs[0].key.differs(spec, leaves, names) or "another branch on a tensor's value"
+    key = (before or compiled.programs[0]).key
+    return key.differs(spec, leaves, names) or "another branch on a tensor's value"
+
+
+def _alike(facts, others):
+    """Whether arguments are of one kind; objects are not compared, which might run code of theirs."""
+    return len(facts) == len(others) and all(
+        x[0] == y[0] and (x[0] == "object" or x == y) for x, y in zip(facts, others, strict=True))

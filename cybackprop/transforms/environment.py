@@ -6,6 +6,7 @@ any name that the code reached so far mentions.  No code of the user's runs mean
 iterator say, is an `obstacle`: there is no program then.  docs/adr/0013-environments.md has the reasons.
 """
 
+import array
 import builtins
 import collections
 import contextlib
@@ -23,7 +24,8 @@ import weakref
 
 import numpy as np
 
-from cybackprop._core.engine import ABSENT, Compiled, Content, Place, Tensor, array_bytes, own_dict, referent, type_lookup
+from cybackprop._core.engine import (
+    ABSENT, Compiled, Content, Place, Tensor, array_bytes, is_array, own_dict, referent, type_lookup)
 from cybackprop.transforms import codes, opaque
 from cybackprop.transforms.codes import in_library
 
@@ -39,7 +41,7 @@ class Environment:
     ----------
     function : callable
     leaves : list
-        The arguments; arrays and tensors among them are inputs and are not looked at.
+        The arguments; those that are tensors inside are inputs and are not looked at.
     borrowed : sequence
         Objects that are alive in each call and must not be kept alive: a method's self, objects among the arguments.
 
@@ -60,11 +62,12 @@ class Environment:
         self.places, self.arrays, self.modules, self.counted, self.tensors, self.roots = [], [], [], [], [], []
         self.obstacle = None
         self._seen, self._done, self._names, self._borrowed = {}, set(), {}, {id(x) for x in borrowed}
+        self._several = set()                            # ids of arrays that lie in several places
         self._everything = self._catches = False         # code asks for attributes by computed names; catches errors
         self._left, self._objects, self._classes, self._modules = collections.deque(), [], [], []
         self.see(function, getattr(function, "__name__", type(function).__name__))
         for x in leaves:
-            if not isinstance(x, (Tensor, np.ndarray)):
+            if not issubclass(type(x), Tensor) and not is_array(x):
                 self.see(x, "an argument")
         self._walk()
         for cls, label in self._classes:
@@ -74,6 +77,10 @@ class Environment:
     def knows(self, x):
         """Whether the walk has met a thing."""
         return id(x) in self._seen
+
+    def lies_once(self, array):
+        """Whether an array was found in one place only."""
+        return id(array) not in self._several
 
     def appeared(self):
         """Labels of attributes of mentioned names that were not there when the walk looked."""
@@ -103,13 +110,13 @@ class Environment:
 
     def place(self, where, holder, key, value, label):
         """Note a place, and look at what lies there."""
-        if (id(holder), key if isinstance(key, (str, int)) else id(key)) in self._done:
+        if (id(holder), key if issubclass(type(key), (str, int)) else id(key)) in self._done:
             return
-        self._done.add((id(holder), key if isinstance(key, (str, int)) else id(key)))
+        self._done.add((id(holder), key if issubclass(type(key), (str, int)) else id(key)))
         self._seen.setdefault(id(holder), holder)
         place = Place(where, holder, key, value, label)
         self.places.append(place)
-        if isinstance(value, (Tensor, np.ndarray)):
+        if issubclass(type(value), (Tensor, np.ndarray)):
             self.arrays.append((place, value))
         self.see(value, label)
 
@@ -120,7 +127,10 @@ class Environment:
 
     def see(self, x, label):
         """Something was found: it will be looked at."""
-        if id(x) not in self._seen and x is not ABSENT and not isinstance(x, STATIC):
+        if id(x) in self._seen:
+            if issubclass(type(x), (Tensor, np.ndarray)):
+                self._several.add(id(x))
+        elif x is not ABSENT and (not issubclass(type(x), STATIC) or (issubclass(type(x), enum.Enum) and codes.is_users(type(x)))):
             self._seen[id(x)] = x
             self._left.append((x, label))
 
@@ -135,7 +145,7 @@ class Environment:
             look(self, x, label)
         elif opaque.is_harmless(x):
             return
-        elif codes.is_plain(type(x)):
+        elif codes.is_plain(type(x)) or issubclass(type(x), enum.Enum):
             self._object(x, label)
         elif hasattr(type(x), "__next__"):
             self._stop(label, "is an iterator, which moves on when it is read; hand over what it gives as an argument")
@@ -181,11 +191,11 @@ class Environment:
             part = getattr(x, name, None)
             if part is not None:
                 self.see(part, "self" if name == "__self__" else label)
-        if isinstance(x, types.MethodType):
+        if issubclass(type(x), types.MethodType):
             self.roots.append(("self", x.__self__))
 
     def _builtin(self, x, label):
-        if not isinstance(x.__self__, (types.ModuleType, type(None))):
+        if not issubclass(type(x.__self__), (types.ModuleType, type(None))):
             self.see(x.__self__, label)
         if x is os.getenv:
             self.see(os.environ, "os.environ")
@@ -196,43 +206,48 @@ class Environment:
             self.see(part, f"the cache of {label}")
 
     def _getter(self, x, label):
-        self._name(part for name in x.__reduce__()[1] if isinstance(name, str) for part in name.split("."))
+        self._name(part for name in x.__reduce__()[1] if issubclass(type(name), str) for part in name.split("."))
 
     # ---- containers
 
     def _container(self, x, label):
         if x is vars(builtins):
             return
-        if len(x) > MOST:
-            self._stop(label, f"has {len(x)} elements, and a program compares {MOST} at most; make it an array")
+        n = next(kind.__len__(x) for kind in CONTAINERS if issubclass(type(x), kind))
+        if n > MOST:
+            self._stop(label, f"has {n} elements, and a program compares {MOST} at most; make it an array")
             return
         content = Content(x)
         if type(x) not in (frozenset, tuple):
             self.places.append(Place("content", x, None, content, label))
         keys = content.keys or range(len(content.parts))
-        where = "item" if isinstance(x, dict) else "element" if isinstance(x, list) else None
+        where = "item" if issubclass(type(x), dict) else "element" if issubclass(type(x), list) else None
         for key, part in zip(keys, content.parts, strict=True):
-            if isinstance(key, STATIC) and type(part) in STATIC:
+            if issubclass(type(key), STATIC) and type(part) in STATIC:
                 continue
-            inside = f"{label}[{key!r}]" if isinstance(key, STATIC) else label
-            if isinstance(part, (Tensor, np.ndarray)) and where and isinstance(key, STATIC):
+            inside = f"{label}[{key!r}]" if issubclass(type(key), STATIC) else label
+            if issubclass(type(part), (Tensor, np.ndarray)) and where and issubclass(type(key), STATIC):
                 self.place(where, x, key, part, inside)
-            self.see(part, inside)
+            else:
+                self.see(part, inside)
             self.see(key, label)
         if codes.is_users(type(x)) or (own_dict(x) and type(x) not in (dict, list)):
             self._object(x, label)
 
     def _tuple(self, x, label):
         for k, part in enumerate(tuple.__iter__(x)):
-            if isinstance(part, (Tensor, np.ndarray)):
+            if issubclass(type(part), (Tensor, np.ndarray)):
                 self.probe(functools.partial(tuple.__getitem__, x, k), f"{label}[{k}]")
-            self.see(part, f"{label}[{k}]")
+            else:
+                self.see(part, f"{label}[{k}]")
         if codes.is_users(type(x)) and own_dict(x) is not None:
             self._object(x, label)
 
     def _array(self, x, label):
         """Of its bytes; after the run those go that an operation took whole."""
-        if x.nbytes <= MOST and not x.dtype.hasobject:
+        if x.dtype.hasobject:
+            self._stop(label, "is an array of Python objects; make it a list, or an array of numbers")
+        elif x.nbytes <= MOST:
             self.places.append(Place("bytes", x, None, array_bytes(x), label))
         else:
             self.places.append(Place("bytes", x, None, None, label))
@@ -274,7 +289,7 @@ class Environment:
         x, label, own, since = entry
         names = list(self._names)[since:]
         entry[3] = len(self._names)
-        if isinstance(x, type):
+        if issubclass(type(x), type):
             for name in names:
                 self.see(type_lookup(x, name), f"{label}.{name}")
             if self._everything:
@@ -284,10 +299,10 @@ class Environment:
                         if (id(c), "everything") not in self._done:      # others may appear
                             self._done.add((id(c), "everything"))
                             self.probe(functools.partial(class_names, c), f"vars({c.__name__})")
-        elif isinstance(x, types.FunctionType):
+        elif issubclass(type(x), types.FunctionType):
             for name in own.keys() & names:
                 self.place("item", own, name, own[name], f"{label}.{name}")
-        elif isinstance(x, types.ModuleType):
+        elif issubclass(type(x), types.ModuleType):
             self._module_attributes(x, label, own, names)
         else:
             self._instance_attributes(x, label, own, names)
@@ -300,7 +315,7 @@ class Environment:
             value = own.get(name, ABSENT)
             if value is ABSENT and (library or not self._catches):
                 continue
-            if library and not isinstance(value, (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)):
+            if library and not issubclass(type(value), (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)):
                 self._seen.setdefault(id(value), value)          # compared, but not looked into
             self.place("item", own, name, value, f"{label}.{name}")
         if module is os and "getenv" in names:
@@ -320,7 +335,7 @@ class Environment:
         for name in (*names, *(codes.slots(x) if everything else ())):
             found = type_lookup(cls, name)
             inside = f"{label}.{name}"
-            if isinstance(found, types.MemberDescriptorType):
+            if issubclass(type(found), types.MemberDescriptorType):
                 value = slot(found, x)
                 if value is not ABSENT or self._catches or codes.is_users(cls):
                     self._seen[id(found)] = found
@@ -336,7 +351,7 @@ class Environment:
             self._done.add((id(x), "slot", id(descriptor)))
             place = Place("slot", x, descriptor, value, label)
             self.places.append(place)
-            if isinstance(value, (Tensor, np.ndarray)):
+            if issubclass(type(value), (Tensor, np.ndarray)):
                 self.arrays.append((place, value))
             self.see(value, label)
 
@@ -359,7 +374,7 @@ class Environment:
         self.counted.append(x)
         own = vars(x)
         for name, value in list(own.items()):
-            if isinstance(value, STATIC):
+            if issubclass(type(value), STATIC):
                 if not name.startswith("_"):
                     self.place("item", own, name, value, f"{label}.{name}")
             elif callable(value):
@@ -396,6 +411,13 @@ class Environment:
             self._borrowed.add(id(found))
             self.probe(functools.partial(is_alive, x), label)
             self.see(found, label)
+
+    def _buffer(self, x, label):
+        if memoryview(x).nbytes > MOST:
+            self._stop(label, f"has {memoryview(x).nbytes} bytes, and a program compares {MOST} at most; hand it over as an "
+                              "argument")
+        else:
+            self.probe(functools.partial(opaque.buffer_state, x), label)
 
     def _view(self, x, label):
         self.probe(functools.partial(dict, x), label)
@@ -448,8 +470,9 @@ LOOKS = {
     types.MethodWrapperType: E._parts, type(functools.lru_cache(len)): E._cached,
     operator.attrgetter: E._getter, operator.methodcaller: E._getter, operator.itemgetter: _nothing,
     list: E._container, dict: E._container, set: E._container, frozenset: E._container, collections.deque: E._container,
-    types.SimpleNamespace: E._object, tuple: E._tuple, np.ndarray: E._array, type: E._class, types.ModuleType: E._module, Tensor: E._tensor,
-    Compiled: E._compiled, contextvars.ContextVar: E._variable, threading.local: E._local,
+    memoryview: E._buffer, bytearray: E._buffer, array.array: E._buffer, tuple: E._tuple, np.ndarray: E._array,
+    types.SimpleNamespace: E._object, type: E._class, types.ModuleType: E._module, Tensor: E._tensor, Compiled: E._compiled,
+    contextvars.ContextVar: E._variable, threading.local: E._local,
     weakref.ReferenceType: E._reference, weakref.ProxyType: E._reference, weakref.CallableProxyType: E._reference,
     types.MappingProxyType: E._view, random.Random: E._random, np.random.RandomState: E._numpy_random,
     np.random.Generator: E._numpy_random, np.random.BitGenerator: E._numpy_random, type(os.environ): E._environ,

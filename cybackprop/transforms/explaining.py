@@ -25,6 +25,8 @@ def explain(program):
         print("constants, the same in every call:")
         for text in constants:
             print("   ", text)
+    if program.inputs_seen is not None and program.inputs_seen.text():
+        print(program.inputs_seen.text())
     if program.key is not None and program.key.places.places:
         print("only while these are as they were:", ", ".join(dict.fromkeys(map(_place, program.key.places.places))))
 
@@ -121,8 +123,11 @@ def _constants(program):
 def _numbers(program):
     """Numbers that are neither literals nor guarded, nor, as sweeps have them everywhere, 0 or 1."""
     known = {0, 1}
+    if program.key is not None:
+        known.update(what for kind, what, *_ in program.key.leaves if kind == "static" and isinstance(what, (int, float)))
     for place in program.key.places.places if program.key is not None else ():
-        known.update(x for x in (place.expected,) if isinstance(x, (int, float)))
+        literals = place.expected[0].co_consts if engine.is_function(place) else (place.expected,)
+        known.update(x for x in literals if isinstance(x, (int, float)))
     known = {float(np.dtype(kind).type(x)) for x in known if abs(x) < 1e38 for kind in ("f4", "f8")}
     found = [(t.numpy().item(), op, line) for t, op, line in program.constants if t.shape == ()]
     return dict.fromkeys(f"{x:.9g} in {op} at {line}" for x, op, line in found if x not in known)

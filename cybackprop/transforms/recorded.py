@@ -7,10 +7,11 @@ import operator
 from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Places, Recorder, Tensor
 from cybackprop.errors import TapeError
-from cybackprop.transforms.arguments import CONSTANT, call, changed, given, others, pack, results, strong
+from cybackprop.transforms.arguments import CHANGES, CONSTANT, call, changed, given, others, pack, results, strong
 from cybackprop.transforms.environment import Environment
 from cybackprop.transforms.facts import Facts
 from cybackprop.transforms.names import leaf_names
+from cybackprop.transforms.opaque import array_digest, is_of_state
 from cybackprop.transforms.rerun import rules
 
 MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
@@ -31,10 +32,15 @@ class Surroundings:
         self.places = Places(self.environment.places)
         self.facts = Facts(self.environment.modules, self.environment.counted, self.environment.tensors)
         self._version = engine.structure_version()
+        self._large = [(place, array_digest(place.holder)) for place in self.environment.places
+                       if place.expected is None and engine.is_bytes(place)]
 
     def changed(self):
         """Labels of what is no longer what it was."""
-        found = [place.label for place in self.places.changed(exact=True)] + self.environment.appeared()
+        large = {id(place) for place, _ in self._large}
+        found = [place.label for place in self.places.changed(exact=True) if id(place) not in large and not is_of_state(place.holder)]
+        found += [place.label for place, digest in self._large if array_digest(place.holder) != digest]
+        found += self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
             found = [self.facts.changed()]
         return found
@@ -105,8 +111,7 @@ class Recorded:
             if self.changed:
                 raise TapeError(changed_text(self.changed))
         if changed(made):
-            raise TapeError("the call changes a container among its arguments, and the caller's does not change with it; "
-                            "return what is new instead")
+            raise TapeError(CHANGES)
         arguments = {id(x) for x in self.new}
         if any(id(t) in arguments and not hasattr(t, "assign") for t, _ in self.effects):
             raise TapeError("the call writes .grad of an argument; use cb.grad, or a Parameter")
@@ -127,10 +132,12 @@ class Recorded:
 
     def _refuse_others(self):
         """What a run makes that is no tensor can't be made anew: one generator, say, would serve all calls."""
+        made = [x for x in others(self.make) if not isinstance(x, CONSTANT)]
         known = {*map(id, self.leaves), id(self.function), id(getattr(self.function, "__self__", None))}
-        known.update(id(m) for top in self._surroundings.environment.modules for _, m in top.named_modules())
-        for x in others(self.make):
-            if not isinstance(x, CONSTANT) and id(x) not in known and not self._surroundings.environment.knows(x):
+        if made:
+            known.update(id(m) for top in self._surroundings.environment.modules for _, m in top.named_modules())
+        for x in made:
+            if id(x) not in known and not self._surroundings.environment.knows(x):
                 raise TapeError(f"the function returned an object of type {type(x).__name__}, which later calls could not "
                                 "make anew; return tensors, numbers, and lists, tuples and dicts of them, or objects that "
                                 "were there before")
@@ -139,7 +146,7 @@ class Recorded:
 
     def places(self):
         """(Places of the program, {constant value: the Place that finds its array again})."""
-        paths, inputs, returned = {}, set(), set(map(id, others(self.make)))
+        paths, inputs, anew, returned = {}, set(), set(), set(map(id, others(self.make)))
         before = self._surroundings.environment
         for place, thing in before.arrays:
             values = self.recorder.constant_of(thing)
@@ -147,11 +154,15 @@ class Recorded:
             if values and not kept and not getattr(thing, "requires_grad", False):
                 inputs.add(id(thing))
                 paths |= dict.fromkeys(values, place)
+            elif not isinstance(thing, Tensor) or self.recorder.known(thing):
+                continue
+            if before.lies_once(thing):                  # else the program would read one place for another, too
+                anew.add(id(place))
         for place in before.places:
             if place.expected is None and engine.is_bytes(place) and id(place.holder) not in inputs:
                 raise TapeError(f"`{place.label}` is an array of {place.holder.nbytes} bytes, too large to be compared at "
                                 "each call; hand it over as an argument, or to an operation as it is")
-        return Places(before.places, inputs), paths
+        return Places(before.places, inputs, anew), paths
 
     def aliases(self):
         """[(Place, number of a leaf)]: places outside that hold the very tensor that is an argument."""
@@ -172,7 +183,7 @@ class Recorded:
         """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
         outputs = [k for k, t in enumerate(self.tensors) if engine.can_be_swept(t)]
         if len({self.tensors[k].dtype for k in outputs}) > 1:
-            raise TapeError("compile: results of two dtypes take a gradient, which one record can't; return one dtype "
+            raise TapeError("results of two dtypes take a gradient, which one record can't; return one dtype "
                             "(astype), or detach some")
         edge = {}                        # records where the sweep ends: older ones; leaves made inside are nobody's
         for r in engine.reachable([self.tensors[k].record for k in outputs], self._mark):
@@ -186,7 +197,7 @@ class Recorded:
             return None                  # all leaves were made inside
         for r, source in sources.items():
             if source is None:
-                raise TapeError(f"compile: a result depends on a tensor outside with a history ({r.op}, record "
+                raise TapeError(f"a result depends on a tensor outside with a history ({r.op}, record "
                                 f"{r.number}) that later runs would not find; pass it as an argument")
         sources = list(sources.values())
         every = tuple(range(len(outputs)))
