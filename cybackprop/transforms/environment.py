@@ -453,7 +453,8 @@ def is_alive(reference):
 def cached(f):
     """What a cache of functools holds, in the order of addresses: a hit moves what it finds."""
     parts = [x for part in gc.get_referents(f) for x in (part.values() if type(part) is dict else (part,))]
-    return tuple(sorted((x for x in parts if type(x).__name__ != "_lru_list_elem" and not isinstance(x, type)), key=id))
+    parts = [x for x in parts if type(x).__name__ != "_lru_list_elem" and not isinstance(x, type)]
+    return tuple(sorted(parts, key=id))
 
 
 def _nothing(environment, x, label):

@@ -150,7 +150,8 @@ class Recorded:
         before = self._surroundings.environment
         for place, thing in before.arrays:
             values = self.recorder.constant_of(thing)
-            if values and id(thing) not in returned and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
+            kept = id(thing) in returned or id(thing) in self.recorder.bases
+            if values and not kept and not getattr(thing, "requires_grad", False):
                 inputs.add(id(thing))
                 paths |= dict.fromkeys(values, place)
             elif not isinstance(thing, Tensor) or self.recorder.known(thing):
