@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find src cybackprop/_core -name '*.[ch]' -o -name '*.def' -o -name '*.py[xd]' -o -name '*.pxi')
 BENCH := .bench-env
 
-.PHONY: help demo test check asan ctest lib cross sweep bench bench-kernels bench-package bench-env size stubs
+.PHONY: help demo test check asan ctest lib cross sweep sweep-compile bench bench-kernels bench-package bench-env size stubs
 .PHONY: selftest-hash wheel clean
 
 help:  ## this list
@@ -68,6 +68,12 @@ lib: $(VENV)/created  ## build/libcybackprop.a, for C programs without Python: d
 
 cross: $(VENV)/created  ## the same under qemu: arm64 (NEON) and s390x (big-endian)
 	$(BIN)/python tools/ctest.py cross
+
+EXAMPLES = 2000
+SEED = 0
+sweep-compile: $(VENV)/test-tools  ## random functions compiled and eager, six minutes (EXAMPLES=20000 SEED=1)
+	COMPILE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -s --timeout=0 --hypothesis-seed=$(SEED) \
+	    tests/transforms/test_compile_hypothesis.py
 
 ONLY =
 WHAT =

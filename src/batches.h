@@ -18,15 +18,15 @@ typedef struct {
     const int64_t *order;              /* sample numbers, batch after batch */
     ptrdiff_t batch;                   /* samples of a batch */
     const cbp_array *loss;             /* the program's first result, one number */
-    int (*poll)(void *ctx);            /* asked between instructions, before the first that writes state: not 0 stops */
+    int (*poll)(void *ctx);            /* asked between two batches: not 0 ends the loop */
     void *ctx;
     int patient;                       /* 1: asked every few batches will do: each is short */
     double sum;                        /* loss times samples, added up */
     int64_t done;                      /* batches */
 } cbp_batches;
 
-/* Runs the next n batches or until an instruction refuses (its status) or poll stops (CBP_STOPPED): then the batch that
- * was under way has changed no state. */
+/* Runs the next n batches, or fewer where poll ends it (done says how many, one at least), or until an instruction
+ * refuses (its status): then the batch that was under way has changed no state, and frame->at is that instruction. */
 cbp_status cbp_batches_run(cbp_batches *b, int64_t n);
 
 #endif

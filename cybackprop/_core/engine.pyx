@@ -17,6 +17,7 @@ import operator
 import os
 import sys
 import threading
+import time
 import types
 import weakref
 from collections import deque

@@ -1,33 +1,8 @@
-# The loop over batches: replay after replay in C, the GIL taken back for signals only.
+# The loop over batches: replay after replay in C.  Python never runs inside; the loop ends now and then instead, so that
+# signal handlers and other threads have their turn, and whoever goes on compares the key and reads all inputs anew.
 
 cdef double POLL_EVERY = 0.05            # seconds
 cdef Py_ssize_t PATIENT_BELOW = 1 << 18  # bytes of slab: below, a batch takes a millisecond at most
-
-
-@cython.final
-@cython.binding(False)
-cdef class Watch:
-    """What a loop asks for now and then: signals, and whether its program still stands for what it runs."""
-    cdef Key key
-    cdef double last
-    cdef object error, stop
-    cdef bint stopped
-
-    cdef void look(self) noexcept:
-        try:
-            PyErr_CheckSignals()
-            self.stopped = cbp_turns != NULL or self.stop() or not self.key.holds()      # others wait for a turn
-        except BaseException as error:
-            self.error, self.stopped = error, True
-        self.last = monotonic()
-
-
-cdef int poll(void *ctx) noexcept nogil:
-    if monotonic() - (<Watch>ctx).last < POLL_EVERY:
-        return 0
-    with gil:
-        (<Watch>ctx).look()
-        return (<Watch>ctx).stopped
 
 
 cdef extern from *:
@@ -47,8 +22,12 @@ cdef extern from *:
     double monotonic() noexcept nogil
 
 
-def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py_ssize_t batch, int64_t n, double total,
-                stop):
+cdef int poll(void *ctx) noexcept nogil:
+    """Whether the loop's time is over."""
+    return monotonic() > (<double *>ctx)[0]
+
+
+def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py_ssize_t batch, int64_t n, double total):
     """Run a compiled step over batches of rows of the data, in C as long as one program stands for them.
 
     Parameters
@@ -63,21 +42,19 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
         n batches of so many rows, the first from order[start] on.
     total : float
         The sum of losses so far.
-    stop : callable
-        () -> whether to stop early; asked now and then.
 
     Returns
     -------
     (int, float, BaseException or None)
-        Batches that are done; their losses, each times `batch`, added to the total; what a signal handler raised,
-        Ctrl-C say.  Fewer than asked for: call the function itself on the next one, which has no program, needs an
-        audit, or takes another branch.
+        Batches that are done; their losses, each times `batch`, added to the total; what a signal handler raised inside
+        a loop of the step.  None is done: call the function itself on the next one, which has no program, needs an
+        audit, or takes another branch.  Fewer than asked for: it was time to look around, or one of those is next.
     """
     cdef list leaves = [a[:batch] for a in data]
     cdef call_view *views
     cdef Program p
     cdef Py_ssize_t i
-    if never or cbp_eager:
+    if never or cbp_eager or compiled.history.given_up is not None:
         return 0, total, None
     views = <call_view *>calloc(len(leaves) + 1, sizeof(call_view))
     if views == NULL:
@@ -92,7 +69,10 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
                 n = min(n, p.before_audit(p.calls))
                 if n < 1 or compiled.audit_every or not loops(p, data):
                     break
-                return run_loop(p, data, <int64_t *>order.a.data + start, batch, n, total, stop)
+                if p is not compiled.programs[0] and p in compiled.programs:
+                    compiled.programs.remove(p)
+                    compiled.programs.insert(0, p)
+                return run_loop(p, data, <int64_t *>order.a.data + start, batch, n, total)
         return 0, total, None
     finally:
         for i in range(len(leaves)):
@@ -104,7 +84,7 @@ def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py
 cdef bint loops(Program p, list data):
     """Whether all that changes from call to call are rows of the data, in the dtype in which the program reads them."""
     cdef int i
-    if p.derivative is not None or not p.single:
+    if p.derivative is not None or not p.single or p.key.grads:
         return False
     for i in range(p.n_inputs):
         if p.inputs[i].kind == FROM_GRAD or p.inputs[i].kind == FROM_TENSOR:
@@ -116,10 +96,10 @@ cdef bint loops(Program p, list data):
     return p.p.values[<int32_t>p.output_values[0]].size == 1
 
 
-cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch, int64_t n, double total, stop):
+cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch, int64_t n, double total):
     cdef Frame frame = p.frame()
     cdef cbp_batches b
-    cdef Watch watch = Watch.__new__(Watch)
+    cdef double until
     cdef list made = [None] * p.n_outputs, room = []
     cdef cbp_status status
     cdef int i
@@ -144,10 +124,11 @@ cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch
             b.gathers[b.n_gathers].room = <char *>(<Tensor>t).a.data
             b.n_gathers += 1
         p.bind_outputs(frame, made)
-        watch.last, watch.key, watch.stop = monotonic(), p.key, stop
         b.frame, b.order, b.batch, b.loss = frame.f, order, batch, (<Tensor>made[0]).a
-        b.poll, b.ctx, b.patient = poll, <void *>watch, p.p.slab < <size_t>PATIENT_BELOW
+        b.poll, b.ctx = poll, &until
+        b.patient = p.p.slab < <size_t>PATIENT_BELOW and not p.loops     # loops let signal handlers run
         begin_turn(p)
+        until = monotonic() + POLL_EVERY
         try:
             with nogil:
                 status = cbp_batches_run(&b, n)
@@ -155,15 +136,37 @@ cdef tuple run_loop(Program p, list data, const int64_t *order, Py_ssize_t batch
                 p.commit(frame, made)
                 for i in range(p.n_written):
                     p.states[i].version += b.done - 1
-                for owner, _ in p.effects if status != CBP_OK else ():
-                    (<Tensor>owner).grad_ = None     # half of it is of the batch that was not finished
+                if status != CBP_OK and first_gradient(p) <= frame.f.at:
+                    for owner, _ in p.effects:       # half of it is of the batch that was not finished
+                        (<Tensor>owner).grad_ = None
         finally:
             end_turn(p)
         p.calls += b.done
     finally:
         p.leave(frame)
         free(b.gathers)
-    return b.done, b.sum, watch.error or take_stopped()
+    return b.done, b.sum, take_stopped()
+
+
+cdef int32_t first_gradient(Program p):
+    """The first instruction that writes a gradient."""
+    cdef set roots = set()
+    cdef int32_t i, k
+    for _, number in p.effects:
+        if number is not None:
+            roots.add(root_of(p, p.output_values[<int>number]))
+    for i in range(p.p.n_instrs):
+        for k in range(p.p.instrs[i].n_out):
+            if root_of(p, cbp_out(p.p, &p.p.instrs[i])[k]) in roots:
+                return i
+    return p.p.n_instrs
+
+
+cdef int32_t root_of(Program p, int32_t v):
+    """The value whose memory a value is, -1: none."""
+    while v >= 0 and p.p.values[v].of >= 0:
+        v = p.p.values[v].of
+    return v
 
 
 cdef cbp_array *array_like_value(Program p, int32_t v) except NULL:

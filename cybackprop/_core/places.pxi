@@ -50,6 +50,9 @@ cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(PyObject *x)
     Py_ssize_t PyDict_Size(object x)
     int PyDict_Next(object x, Py_ssize_t *at, PyObject **key, PyObject **value)
+    int Py_EnterRecursiveCall(const char *where)
+    void Py_LeaveRecursiveCall()
+    void PyErr_Clear()
 
 
 class Absent:
@@ -60,6 +63,7 @@ class Absent:
 
 
 ABSENT = Absent()
+cdef tuple BY_CONTENT = (list, dict, set)               # others have attributes too, a factory, a length at most
 cdef tuple STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic)
 cdef tuple ARRAYS = (Tensor, np.ndarray)
 
@@ -98,7 +102,7 @@ cdef class Place:
     ----------
     where : str
         "item" of a dict; "cell": in a closure's cell; "slot": of an object, by its descriptor; "element" of a list;
-        "probe": what a function of this package returns.  "type" of an object; "function": code and defaults; "class":
+        "probe": what a function of this package returns.  "type" of an object, or of what a weak reference leads to; "function": code and defaults; "class":
         what it has under some names; "content": the elements of a container; "bytes" of an array.
     holder, key : object
     expected : object
@@ -251,10 +255,13 @@ cdef class Places:
         free(self.entries)
 
     cdef bint holds(self) except -1:
-        return self.first_change(0) < 0
+        return self.first_change(0, False) < 0
 
-    cdef Py_ssize_t first_change(self, Py_ssize_t start) except -2:
-        """The number of the first place from `start` on where something else is now; -1: there is none."""
+    cdef Py_ssize_t first_change(self, Py_ssize_t start, bint exact) except -2:
+        """The number of the first place from `start` on where something else is now; -1: there is none.
+
+        exact: another tensor is something else too, also where it would be read anew.
+        """
         cdef Py_ssize_t i
         cdef place_entry *e
         for i in range(start, self.n):
@@ -274,11 +281,11 @@ cdef class Places:
                     continue
             elif e.where == THE_CLASS and e.tag != 0 and cbp_type_tag(e.holder) == e.tag:
                 continue
-            if not self.entry_holds(e, <Place>self.places[i]):
+            if not self.entry_holds(e, <Place>self.places[i], exact):
                 return i
         return -1
 
-    cdef bint entry_holds(self, place_entry *e, Place p) except -1:
+    cdef bint entry_holds(self, place_entry *e, Place p, bint exact) except -1:
         """The slower comparison: by value."""
         cdef Py_ssize_t k
         if p.where == THE_CONTENT:
@@ -291,10 +298,12 @@ cdef class Places:
                     return False
             e.tag = cbp_type_tag(e.holder)
             return True
+        if p.where == THE_TYPE and type(p.holder) is weakref.ref and p.expected is not weakref.ref:
+            return type(cbp_referent(p.holder)) is p.expected
         if p.where == THE_TYPE or p.where == THE_FUNCTION:
             return False
         now = p.current()
-        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, e.anew))
+        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, e.anew and not exact))
 
     cdef bint same(self, object now, object then, bint anew) except -1:
         """Whether a program for `then` is right for `now`; anew: it reads the array there at each call."""
@@ -312,15 +321,23 @@ cdef class Places:
             if id(then) in self.inputs:
                 return anew and now.dtype == then.dtype and now.shape == then.shape
             return known is not None and array_bytes(now) == known
-        return (<Content>known).same(self, now, False) if type(known) is Content else agree(now, then)
+        if type(known) is not Content or type(then) not in BY_CONTENT:
+            return agree(now, then)
+        if Py_EnterRecursiveCall(b" in a comparison"):           # it holds itself
+            PyErr_Clear()
+            return False
+        try:
+            return (<Content>known).same(self, now, False)
+        finally:
+            Py_LeaveRecursiveCall()
 
-    def changed(self):
-        """The Places where something else is now."""
-        cdef Py_ssize_t i = self.first_change(0)
+    def changed(self, bint exact=False):
+        """The Places where something else is now; exact: another tensor is something else, as after a run that put it there."""
+        cdef Py_ssize_t i = self.first_change(0, exact)
         found = []
         while i >= 0:
             found.append(self.places[i])
-            i = self.first_change(i + 1)
+            i = self.first_change(i + 1, exact)
         return found
 
 
@@ -339,11 +356,12 @@ def array_bytes(x):
     return x.dtype.str, x.shape, x.tobytes()
 
 
-cpdef bint agree(object now, object then) except -1:
+cpdef bint agree(object now, object then, set pairs=None) except -1:
     """Whether a value is what it was: that very object, or one that nothing can distinguish from it.
 
-    Numbers and strings count by type and value (a NaN is a NaN, -0.0 is not 0.0), functions by code, defaults and what
-    they close over, methods and partials by their parts, tuples by their elements.
+    Numbers and strings count by type and value (a NaN is a NaN, -0.0 is not 0.0), functions by code, defaults, attributes
+    and what they close over, methods and partials by their parts, tuples by their elements.  pairs: of functions that are
+    being compared.
     """
     cdef double x, y
     if now is then:
@@ -357,43 +375,62 @@ cpdef bint agree(object now, object then) except -1:
         return bytes(np.asarray(now)) == bytes(np.asarray(then)) or bool(now != now and then != then)
     if type(then) in (int, str, bytes, range):
         return now == then
-    if PyMethod_Check(then):             # a bound method is made anew each time it is read
-        return now.__self__ is then.__self__ and agree(now.__func__, then.__func__)
-    if PyFunction_Check(then):
-        return same_function(now, then)
-    if type(then) is tuple or (isinstance(then, tuple) and hasattr(type(then), "_fields")):
-        return agree_all(tuple.__iter__(now), tuple.__iter__(then), tuple.__len__(now), tuple.__len__(then))
-    if type(then) is functools.partial:
-        return (agree(now.func, then.func) and agree(now.args, then.args)
-                and list(now.keywords) == list(then.keywords)
-                and agree(tuple(now.keywords.values()), tuple(then.keywords.values())))
     if type(then) is slice:
         return agree((now.start, now.stop, now.step), (then.start, then.stop, then.step))
     if type(then) is frozenset:
-        return all([isinstance(part, STATIC) for part in (*now, *then)]) and now == then
+        return agree(tuple(now), tuple(then))            # in their order, which loops see
     if issubclass(type(then), np.dtype):
         return now == then
-    return type(then) is type(len) and now == then       # append of one list, say
+    if type(then) is type(len):
+        return now == then               # append of one list, say
+    if Py_EnterRecursiveCall(b" in a comparison"):       # too deep
+        PyErr_Clear()
+        return False
+    try:
+        return agree_parts(now, then, set() if pairs is None else pairs)
+    finally:
+        Py_LeaveRecursiveCall()
 
 
-cdef bint agree_all(now, then, Py_ssize_t n, Py_ssize_t m) except -1:
+cdef bint agree_parts(object now, object then, set pairs) except -1:
+    if PyMethod_Check(then):             # a bound method is made anew each time it is read
+        return now.__self__ is then.__self__ and agree(now.__func__, then.__func__, pairs)
+    if PyFunction_Check(then):
+        return same_function(now, then, pairs)
+    if type(then) is tuple or (isinstance(then, tuple) and hasattr(type(then), "_fields")
+                               and not own_dict(now) and not own_dict(then)):
+        return agree_all(tuple.__iter__(now), tuple.__iter__(then), tuple.__len__(now), tuple.__len__(then), pairs)
+    if type(then) is functools.partial:
+        return (agree(now.func, then.func, pairs) and agree(now.args, then.args, pairs)
+                and agree_dicts(now.keywords, then.keywords, pairs) and agree_dicts(vars(now), vars(then), pairs))
+    return False
+
+
+cdef bint agree_all(now, then, Py_ssize_t n, Py_ssize_t m, set pairs) except -1:
     if n != m:
         return False
     for x, y in zip(now, then):
-        if not agree(x, y):
+        if not agree(x, y, pairs):
             return False
     return True
 
 
-cdef bint same_function(f, g) except -1:
-    """Whether two functions do the same: made of one code, say, at each call anew."""
+cdef bint agree_dicts(dict now, dict then, set pairs) except -1:
+    return list(now) == list(then) and agree_all(now.values(), then.values(), len(now), len(then), pairs)
+
+
+cdef bint same_function(f, g, set pairs) except -1:
+    """Whether two functions do the same: made of one code, say, at each call anew.  They may close over themselves."""
     if f.__code__ is not g.__code__ or f.__globals__ is not g.__globals__ or f.__kwdefaults__ or g.__kwdefaults__:
         return False
-    if not agree(f.__defaults__, g.__defaults__):
+    if (id(f), id(g)) in pairs:
+        return True
+    pairs.add((id(f), id(g)))
+    if not agree(f.__defaults__, g.__defaults__, pairs) or not agree_dicts(f.__dict__, g.__dict__, pairs):
         return False
     for x, y in zip(f.__closure__ or (), g.__closure__ or ()):
         try:
-            if not agree(x.cell_contents, y.cell_contents):
+            if not agree(x.cell_contents, y.cell_contents, pairs):
                 return False
         except ValueError:               # an empty cell
             return False

@@ -332,12 +332,15 @@ cdef class Recorder:
         """file:line of the code that runs."""
         return line_of(written_by("")) or "an unknown line"
 
-    def read_as_cast(self):
-        """Inputs that are only ever cast to one float dtype are read as that: the caller's memory, without a copy."""
+    def read_as_cast(self, results):
+        """Inputs that are only ever cast to one float dtype, and no results, are read as that: the caller's memory,
+        without a copy."""
         cdef int32_t i, k, v
         cdef cbp_instr *x
         casts = {v: None for v, source in self.sources.items() if source[0] == "arg" and isinstance(source[2], np_ndarray)
                  and not (source[2].dtype.kind == "u" and source[2].dtype.itemsize == 8)}
+        for t in results:
+            casts.pop(self.ids.get(<size_t>(<Tensor?>t).a), None)
         for i in range(self.p.n_instrs if casts else 0):
             x = &self.p.instrs[i]
             for k in range(x.n_in):

@@ -224,6 +224,8 @@ def _walk(thing, name):
             continue
         seen.add(id(thing))
         found.append(pair)
+        if isinstance(thing, Tensor):
+            continue
         todo += [(f"{name}.{k}" if name else k, v) for k, v in _members(thing) if type(v) not in _PLAIN
                  and (isinstance(v, (State, Module, ModuleList, ModuleDict)) or id(v) in _stand_ins)][::-1]
     return found

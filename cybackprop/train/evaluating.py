@@ -6,7 +6,7 @@ import warnings
 from cybackprop._core.engine import no_grad, structure_version
 from cybackprop.errors import AuditError
 from cybackprop.ops.random import Generator, default_rng
-from cybackprop.transforms.arguments import given
+from cybackprop.train.step import run
 from cybackprop.transforms.compiling import compile
 
 MOST_SHAPES = 32                         # batches of further shapes run eagerly
@@ -55,7 +55,7 @@ class Evaluator:
         if self._compiled is None or kind not in self._seen:
             if len(self._seen) < MOST_SHAPES:
                 self._seen.add(kind)
-            return self._function(*given([x]))
+            return run(self._function, [x])
         try:
             return self._compiled(x)
         except AuditError as error:      # what it raises for has been computed eagerly

@@ -101,8 +101,9 @@ def _parameters(models):
     """The parameters of each; no two may share one, nor another State or a Generator."""
     owner, out = {}, []
     for i, model in enumerate(models):
-        out.append(model.parameters())
-        found = [*model.named_parameters(), *model.named_buffers()]
+        found = list(model.named_parameters())
+        out.append([p for _, p in found])
+        found += model.named_buffers()
         for place, module in model.named_modules():
             found += [(f"{place}.{name}", thing) for name, thing in vars(module).items()
                       if isinstance(thing, Generator)]

@@ -48,10 +48,10 @@ class _Kind:
 
 
 class _Donor:
-    """A recording and whose it is; audited: whether it has proved right."""
+    """A recording and whose it is; audited: whether it has proved right.  last: the program of it that was made last."""
 
     def __init__(self, program, anatomy):
-        self.program, self.anatomy, self.audited = program, anatomy, False
+        self.program, self.anatomy, self.audited, self.last = program, anatomy, False, program
 
 
 class _Member:
@@ -114,8 +114,9 @@ class _Slow:
                 twin = engine.program_twin(donor.program, engine.Twins(of.things, mine), around.places, around.facts)
             except LookupError:
                 continue
-            twin.calls = 2 if donor.audited and not of.foreign else 1       # the second is compared
-            self._known[donor] = twin
+            # audits are for all: the calls of one go on from those of the one before; else the second is compared
+            twin.calls = donor.last.calls if donor.audited and not of.foreign else 1
+            self._known[donor] = donor.last = twin
             compiled.programs.insert(0, twin)
             return True
         return False

@@ -12,7 +12,7 @@ from cybackprop.errors import AuditError, ShapeError
 from cybackprop.nn.losses import cross_entropy
 from cybackprop.ops.reduction import mean, sum
 from cybackprop.optim.clipping import clip_grad_norm, clip_grad_value
-from cybackprop.transforms.arguments import given
+from cybackprop.transforms.arguments import call, given, strong
 from cybackprop.transforms.compiling import compile
 
 
@@ -89,7 +89,7 @@ class Runner:
         arrays = [a if isinstance(a, (np.ndarray, engine.Tensor)) else np.asarray(a) for a in arrays]
         before = [(g, g.state) for g in self._generators()]
         try:
-            return self._step(*given(arrays)) if self._compiled is None else self._compiled(*arrays)
+            return run(self._step, arrays) if self._compiled is None else self._compiled(*arrays)
         except AuditError as error:      # the step has been made
             self._compiled = None
             warnings.warn(f"Trainer: steps run one by one from now on: {error}", RuntimeWarning, stacklevel=3)
@@ -98,11 +98,16 @@ class Runner:
             put_back(before)
             raise
 
-    def loop(self, data, order, start, batch_size, n, total, stop):
-        """(batches done, sum of losses, what interrupted): as far as the program goes without Python."""
+    def loop(self, data, order, start, batch_size, n, total):
+        """(batches done, sum of losses, what interrupted): as far as the program goes without Python, for a while."""
         if self._compiled is None:
             return 0, total, None
-        return engine.run_batches(self._compiled, data, order, start, batch_size, n, total, stop)
+        return engine.run_batches(self._compiled, data, order, start, batch_size, n, total)
+
+
+def run(function, arrays):
+    """What a compiled function does in an eager call."""
+    return strong(call(function, arrays, {}, arrays, given(arrays))[0])
 
 
 def put_back(states):

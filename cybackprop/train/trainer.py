@@ -217,8 +217,7 @@ class Trainer:
             whole = min(stop, len(order) // batch_size) - self._batch
             if not watchers:             # who watches each batch gets it from Python
                 size, count = (batch_size, whole) if whole > 0 else (len(order) - start, 1)
-                done, total, error = self._runner.loop(data, order, start, size, count, self._sum[0],
-                                                       lambda: self.stop_training or waiting.pending)
+                done, total, error = self._runner.loop(data, order, start, size, count, self._sum[0])
                 self._sum = total, self._sum[1] + done * size
                 self._batch, self.step = self._batch + done, self.step + done
                 if error is not None:

@@ -109,7 +109,7 @@ def _sees_order(function):
 
 def _slow(compiled, spec, leaves, args, kwargs, program):
     """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
-    if not compiled.begin_recording():   # another thread records, or the function itself has called it
+    if not compiled.begin_recording(program):            # another thread records, or the function itself has called it
         if program is not None:
             program.calls -= 1           # the audit is still to come
         return run_eagerly(compiled, args, kwargs) if program is None else _Eager(run_eagerly(compiled, args, kwargs))
@@ -138,6 +138,7 @@ def _audited(compiled, spec, leaves, args, kwargs, program):
     if not sure:
         _unsure(compiled, program)
         return run
+    program.unsure, program.audited = 0, program.audited or not wrong
     if program.inputs_seen is not None:
         program.inputs_seen.look(leaves, program.key)
     changed = program.key.changed()
@@ -159,15 +160,18 @@ def _unsure(compiled, program):
     program.unsure += 1
     if program.unsure < MOST_UNSURE:
         program.calls -= 1
-    elif program.unsure == MOST_UNSURE:
-        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them "
-                                   "told anything; from now on it runs without")
+        return
+    program.unsure = 0
+    if not program.audited:
+        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them has "
+                                   "told yet whether a replay does what the function does")
 
 
 def _recorded(compiled, spec, leaves, args, kwargs):
     history, strict, function = compiled.history, compiled.options["strict"], compiled.function
-    why = _why(compiled, spec, leaves)
     facts = [leaf_fact(x) for x in leaves]
+    before = next((p for p in compiled.programs if p.key.spec == spec and _alike(p.key.leaves, facts)), None)
+    why = _why(compiled, spec, leaves, before)
     borrowed = [x for x in leaves if not isinstance(x, engine.Tensor)] + [getattr(function, "__self__", None)]
     surroundings = Surroundings(function, leaves, borrowed)
     obstacle = surroundings.environment.obstacle
@@ -192,12 +196,12 @@ def _recorded(compiled, spec, leaves, args, kwargs):
         if run.changed:
             history.changes(run.changed, run.unusable)
         else:
-            history.warn_once(f"{run.unusable}.  This call went on eagerly")
+            history.warn_once(run.unusable, ".  This call went on eagerly")
         return run.result
     compiled.programs.insert(0, program)
     share(compiled, program)
     del compiled.programs[compiled.options["max_programs"]:]
-    history.recorded(program, why)
+    history.recorded(program, why, before)
     return run.result
 
 
@@ -233,9 +237,16 @@ def _program(compiled, spec, facts, leaves, run):
     return program
 
 
-def _why(compiled, spec, leaves):
-    """What the call needs a program of its own for, as text."""
+def _why(compiled, spec, leaves, before):
+    """What the call needs a program of its own for, as text.  before: a program for such arguments."""
     if not compiled.programs:
         return ""
     names = leaf_names(compiled.function, spec, len(leaves))
-    return compiled.programs[0].key.differs(spec, leaves, names) or "another branch on a tensor's value"
+    key = (before or compiled.programs[0]).key
+    return key.differs(spec, leaves, names) or "another branch on a tensor's value"
+
+
+def _alike(facts, others):
+    """Whether arguments are of one kind; objects are not compared, which might run code of theirs."""
+    return len(facts) == len(others) and all(
+        x[0] == y[0] and (x[0] == "object" or engine.agree(x, y)) for x, y in zip(facts, others, strict=True))

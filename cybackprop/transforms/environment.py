@@ -9,6 +9,7 @@ iterator say, is an `obstacle`: there is no program then.  docs/adr/0013-environ
 import array
 import builtins
 import collections
+import contextlib
 import contextvars
 import enum
 import functools
@@ -211,11 +212,9 @@ class Environment:
             self.see(os.environ, "os.environ")
 
     def _cached(self, x, label):
-        self.probe(functools.partial(cached_count, x), f"the cache of {label}")
-        for part in gc.get_referents(x):                 # what it has returned so far may be changed
-            for result in part.values() if type(part) is dict else (part,):
-                if type(result).__name__ != "_lru_list_elem" and not issubclass(type(result), type):
-                    self.see(result, f"the cache of {label}")
+        self.probe(functools.partial(cached, x), f"the cache of {label}")
+        for part in cached(x):           # what it has returned so far may be changed
+            self.see(part, f"the cache of {label}")
 
     def _getter(self, x, label):
         self._name(part for name in x.__reduce__()[1] if issubclass(type(name), str) for part in name.split("."))
@@ -267,9 +266,11 @@ class Environment:
     # ---- objects, classes, modules
 
     def _object(self, x, label):
-        cls = type(x)
-        if id(x) not in self._borrowed:
-            self.places.append(Place("type", x, None, cls, f"the class of {label}"))
+        cls, holder = type(x), x
+        if id(x) in self._borrowed:
+            with contextlib.suppress(TypeError):         # slots without a place for weak references
+                holder = weakref.ref(x)
+        self.places.append(Place("type", holder, None, cls, f"the class of {label}"))
         self.see(cls, cls.__name__)
         self._objects.append([x, label, own_dict(x), 0])
 
@@ -306,6 +307,9 @@ class Environment:
                 for c in x.__mro__:
                     if codes.is_users(c):
                         self._name(n for n in vars(c) if not n.startswith("__"))
+                        if (id(c), "everything") not in self._done:      # others may appear
+                            self._done.add((id(c), "everything"))
+                            self.probe(functools.partial(class_names, c), f"vars({c.__name__})")
         elif issubclass(type(x), types.FunctionType):
             for name in own.keys() & names:
                 self.place("item", own, name, own[name], f"{label}.{name}")
@@ -411,7 +415,13 @@ class Environment:
         self.probe(functools.partial(getattr, x, "__dict__"), label)
 
     def _reference(self, x, label):
-        self.probe(functools.partial(referent, x), label)
+        found = referent(x)
+        if found is None or isinstance(found, (Tensor, np.ndarray)):
+            self.probe(functools.partial(referent, x), label)
+        else:
+            self._borrowed.add(id(found))
+            self.probe(functools.partial(is_alive, x), label)
+            self.see(found, label)
 
     def _buffer(self, x, label):
         if memoryview(x).nbytes > MOST:
@@ -446,10 +456,21 @@ def is_users_enum(x):
     return issubclass(type(x), enum.Enum) and codes.is_users(type(x))
 
 
-def cached_count(f):
-    """What changes where a cache of functools is cleared or filled."""
-    info = f.cache_info()
-    return info.misses, info.currsize
+def class_names(cls):
+    """What a class itself has attributes for."""
+    return tuple(name for name in vars(cls) if not name.startswith("__"))      # pickle adds some
+
+
+def is_alive(reference):
+    """Whether there is still what a weak reference leads to."""
+    return referent(reference) is not None
+
+
+def cached(f):
+    """What a cache of functools holds, in the order of addresses: a hit moves what it finds."""
+    parts = [x for part in gc.get_referents(f) for x in (part.values() if type(part) is dict else (part,))]
+    parts = [x for x in parts if type(x).__name__ != "_lru_list_elem" and not isinstance(x, type)]
+    return tuple(sorted(parts, key=id))
 
 
 def _nothing(environment, x, label):

@@ -11,14 +11,18 @@ LOST = object()
 class Facts:
     """Whether modules, optimizers and tensors are as they were when this was made.
 
-    Modules are held weakly: a program of a model goes with it.
+    Modules are held weakly: a program of a model goes with it.  version: `structure_version` at that time.
     """
 
     def __init__(self, modules, counted, tensors):
-        found = {id(m): m for top in modules for _, m in top.named_modules()}.values()
+        found = {}
+        for top in modules:
+            if id(top) not in found:
+                found |= {id(m): m for _, m in top.named_modules()}
         self._tensors = tensors
-        self._modules = [weakref.ref(m) for m in found]
+        self._modules = [weakref.ref(m) for m in found.values()]
         self._counted = [thing for thing in counted if hasattr(thing, "program_facts")]
+        self.version = engine.structure_version()
         self._before = self._now()
 
     def _now(self):

@@ -5,6 +5,7 @@ import sys
 import warnings
 
 MOST_WASTED = 8                          # recordings in a row that were hardly ever replayed
+UNTOLD = 3                               # recordings because of changes of one place outside, before that is told
 
 
 class History:
@@ -26,10 +27,20 @@ class History:
         """Begin anew."""
         self.given_up, self._changed, self._warned = None, [], set()
         self._recent = collections.deque(maxlen=MOST_WASTED)
+        self._anew = collections.Counter()
 
-    def recorded(self, program, why):
-        """A call was recorded; program: None if it can't be used.  why: what the call needed it for, or why not."""
+    def recorded(self, program, why, before=None):
+        """A call was recorded.
+
+        program: None if it can't be used.  why: what the call needed it for, or why not.  before: the program for such
+        arguments until now.
+        """
         self._recent.append((program, why))
+        if before is not None and before.calls > 2 and before.key.changed():
+            self._anew[why] += 1
+            if self._anew[why] > UNTOLD:
+                self.warn_once(f"{why} keeps changing between calls, and each change is a recording; make it a tensor, an "
+                               "argument or a cb.State")
         if program is not None:
             self._changed = []
         if len(self._recent) == MOST_WASTED and all(p is None or p.calls <= 2 for p, _ in self._recent):
@@ -37,7 +48,8 @@ class History:
             listed = "; ".join(f"{why} ({n} times)" if n > 1 else why for why, n in reasons.most_common(4))
             self.give_up(f"its last {MOST_WASTED} recordings were replayed once at most.  What differed: {listed}.  "
                          "Hand numbers that change from call to call over as arrays or tensors, or keep them in a "
-                         "cb.State; sizes that change share a program, unless the function asks for shapes or lengths")
+                         "cb.State; sizes that change share a program, unless the function asks for shapes or lengths",
+                         why in self._warned)
 
     def changes(self, labels, text):
         """A recorded call has changed what it depends on: twice running, and there are no programs any more."""
@@ -46,17 +58,18 @@ class History:
         if again:
             self.give_up(text)
 
-    def give_up(self, why):
-        """Calls run eagerly from now on, which is said once."""
+    def give_up(self, why, told=False):
+        """Calls run eagerly from now on, which is said once; told: a warning has said why there is no program."""
         if self.given_up is None:
             self.given_up = why
-            warn(f"compile: {self.name} runs eagerly from now on: {why}")
+            if not told:
+                warn(f"compile: {self.name} runs eagerly from now on: {why}")
 
-    def warn_once(self, text):
+    def warn_once(self, text, more=""):
         """Say something, once."""
         if text not in self._warned:
             self._warned.add(text)
-            warn(f"compile: {self.name}: {text}")
+            warn(f"compile: {self.name}: {text}{more}")
 
 
 def warn(text):

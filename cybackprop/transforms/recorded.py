@@ -38,7 +38,7 @@ class Surroundings:
     def changed(self):
         """Labels of what is no longer what it was."""
         others = {id(place) for place, _ in self._large}
-        found = [p.label for p in self.places.changed() if id(p) not in others and not is_of_state(p.holder)]
+        found = [p.label for p in self.places.changed(exact=True) if id(p) not in others and not is_of_state(p.holder)]
         found += [place.label for place, digest in self._large if array_digest(place.holder) != digest]
         found += self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
@@ -94,9 +94,9 @@ class Recorded:
         finally:
             self.recorder.stop()
         strong(self.result)
-        self.recorder.read_as_cast()
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
+        self.recorder.read_as_cast([*self.tensors, *(g for _, g in self.effects if g is not None)])
         try:
             self._judge(made)
         except TapeError as error:
@@ -132,10 +132,12 @@ class Recorded:
 
     def _refuse_others(self):
         """What a run makes that is no tensor can't be made anew: one generator, say, would serve all calls."""
+        made = [x for x in others(self.make) if not isinstance(x, CONSTANT)]
         known = {*map(id, self.leaves), id(self.function), id(getattr(self.function, "__self__", None))}
-        known.update(id(m) for top in self._surroundings.environment.modules for _, m in top.named_modules())
-        for x in others(self.make):
-            if not isinstance(x, CONSTANT) and id(x) not in known and not self._surroundings.environment.knows(x):
+        if made:
+            known.update(id(m) for top in self._surroundings.environment.modules for _, m in top.named_modules())
+        for x in made:
+            if id(x) not in known and not self._surroundings.environment.knows(x):
                 raise TapeError(f"the function returned an object of type {type(x).__name__}, which later calls could not "
                                 "make anew; return tensors, numbers, and lists, tuples and dicts of them, or objects that "
                                 "were there before")
@@ -144,11 +146,12 @@ class Recorded:
 
     def places(self):
         """(Places of the program, {constant value: the Place that finds its array again})."""
-        paths, inputs, anew = {}, set(), set()
+        paths, inputs, anew, returned = {}, set(), set(), set(map(id, others(self.make)))
         before = self._surroundings.environment
         for place, thing in before.arrays:
             values = self.recorder.constant_of(thing)
-            if values and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
+            kept = id(thing) in returned or id(thing) in self.recorder.bases
+            if values and not kept and not getattr(thing, "requires_grad", False):
                 inputs.add(id(thing))
                 paths |= dict.fromkeys(values, place)
             elif not isinstance(thing, Tensor) or self.recorder.known(thing):

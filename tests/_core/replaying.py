@@ -80,12 +80,13 @@ def batches(columns, width, size, few, many):
     trainer.fit(X, y, epochs=1, batch_size=size)
     order, compiled = cb.tensor(np.arange(many * size)), trainer._runner._compiled
     model.train()
+    compiled.programs[0].calls = (1 << 40) + 1           # the next audit is far away
 
     def run(n):
         before = ALLOCATIONS()
-        done, _, error = engine.run_batches(compiled, [X, y], order, 0, size, n, 0.0, lambda: False)
-        assert (done, error) == (n, None)
-        return ALLOCATIONS() - before
+        done, _, error = engine.run_batches(compiled, [X, y], order, 0, size, n, 0.0)
+        used = ALLOCATIONS() - before
+        return used if (done, error) == (n, None) else run(n)        # its time was over
 
     return least(run, few, many)
 

@@ -1,4 +1,4 @@
-"""Options of an optimizer that are read and written while a program is recorded: they count as the floats they are."""
+"""Options of an optimizer that a compiled function reads and writes: weak float64 tensors, in each of its calls."""
 
 import math
 
@@ -29,6 +29,11 @@ class Agent:
         self.opt.step()
         return loss
 
+    def eagerly(self, x, y):
+        """The compiled step without a program."""
+        with cb.eager():
+            return cb.compile(self.step)(x, y)
+
     def bits(self):
         cells = {name: self.group.cell(name).item().hex() for name in self.opt.numbers}
         return [p.numpy().tobytes() for p in self.model.parameters()], cells
@@ -39,14 +44,14 @@ def put(group, **options):
 
 
 def two_writes(group):
-    """What was read before a write is the float that it was."""
+    """What was read before a write is the number that it was."""
     lr = group["lr"]
     group["lr"] = lr * 0.5
     group["lr"] = lr * 0.25 + group["lr"] * 0.5
 
 
 def by_hand(group):
-    """A float meets a float32 tensor."""
+    """It meets a float32 tensor as a float does."""
     for p in group["params"]:
         p.assign(p - group["lr"] * p.grad)
         p.assign(p - p.grad * (group["lr"] / 3))
@@ -63,25 +68,26 @@ CHANGES = {
     "a tensor of the run": lambda g, loss: put(g, lr=loss.detach() * 0.1),
     "beside a float32 tensor": lambda g, loss: put(g, lr=g["lr"] * 0.9 + loss.detach() * 1e-3 * g["lr"]),
     "beside a float64 tensor": lambda g, loss: put(g, lr=loss.detach().astype("float64") * 1e-3 + g["lr"] * 0.9),
-    "functions make float32": lambda g, loss: put(g, lr=cb.maximum(cb.exp(g["lr"] * -0.9), 0.1)),
-    "of two floats": lambda g, loss: put(g, lr=cb.minimum(g["lr"] * 0.7, g["momentum"] * 0.3)),
+    "functions": lambda g, loss: put(g, lr=cb.maximum(cb.exp(g["lr"] * -0.9), 0.1)),
+    "of two": lambda g, loss: put(g, lr=cb.minimum(g["lr"] * 0.7, g["momentum"] * 0.3)),
     "where": lambda g, loss: put(g, lr=cb.where(loss.detach() > 0.1, g["lr"] * 0.9, g["lr"] * 0.1)),
-    "tensor, stack": lambda g, loss: put(g, lr=cb.stack([cb.tensor(g["lr"]), cb.tensor(0.1)]).sum() * 0.5),
+    "tensor, stack": lambda g, loss: put(g, lr=cb.stack([cb.tensor(g["lr"]), cb.tensor(0.1, "float64")]).sum() * 0.5),
     "a State of it": lambda g, loss: put(g, lr=cb.State(g["lr"] * 0.9)),
     "an array": lambda g, loss: put(g, lr=cb.sum(cb.tensor(g["lr"] * 0.1 * np.ones(3)))),
     "written twice": lambda g, loss: two_writes(g),
     "by hand": lambda g, loss: by_hand(g),
+    "powers, remainders": lambda g, loss: put(g, lr=(0.5 ** g["lr"] + g["lr"] ** 2) % 0.7, momentum=g["lr"] // 0.2 / 9),
     "its smaller": lambda g, loss: put(g, lr=max(g["lr"] * 0.9, 1e-3)),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_the_bits_of_the_eager_step_with_one_program(name):
+def test_the_bits_of_the_eager_call_with_one_program(name):
     eager, recorded = Agent(CHANGES[name]), Agent(CHANGES[name])
     step = cb.compile(recorded.step)
     seen = set()
     for _ in range(5):
-        losses = eager.step(cb.tensor(X), Y), step(cb.tensor(X), Y)
+        losses = eager.eagerly(cb.tensor(X), Y), step(cb.tensor(X), Y)
         assert losses[0].item().hex() == losses[1].item().hex() and eager.bits() == recorded.bits()
         seen.add(eager.bits()[1]["lr"])
     assert len(step.programs) == 1 and (len(seen) > 3 or name == "by hand")
@@ -94,7 +100,7 @@ def test_changes_from_outside_in_between(name):
     agents, step = (eager, recorded), cb.compile(recorded.step)
     schedules = [optim.StepLR(a.opt, 1, 0.5) for a in agents]
     for k in range(6):
-        for agent, schedule, run in zip(agents, schedules, (eager.step, step), strict=True):
+        for agent, schedule, run in zip(agents, schedules, (eager.eagerly, step), strict=True):
             if k % 2:
                 schedule.step()
             else:
@@ -126,7 +132,9 @@ def test_a_group_that_the_function_knows(where):
     (eager, f), (recorded, g) = make(), make()
     step = cb.compile(g)
     for k in range(5):
-        made = f(cb.tensor(X), *given(eager)), step(cb.tensor(X), *given(recorded))
+        with cb.eager():
+            made = [cb.compile(f)(cb.tensor(X), *given(eager))]
+        made.append(step(cb.tensor(X), *given(recorded)))
         assert made[0].numpy().tobytes() == made[1].numpy().tobytes()
         assert eager.group["lr"] == recorded.group["lr"] == 0.3 * 0.5 ** (k + 1)
     assert len(step.programs) == 1
@@ -176,41 +184,73 @@ def test_a_branch_on_an_option_is_guarded_by_its_truth():
     eager, recorded = Agent(change), Agent(change)
     step = cb.compile(recorded.step)
     for _ in range(6):
-        eager.step(cb.tensor(X), Y), step(cb.tensor(X), Y)
+        eager.eagerly(cb.tensor(X), Y), step(cb.tensor(X), Y)
         assert eager.bits() == recorded.bits()
     assert len(step.programs) == 2
 
 
 def test_a_flag_is_a_bool():
     agent = Agent(None)
-    seen = []
-    f = cb.compile(lambda x: seen.append(agent.group["nesterov"]) or x * (2.0 if agent.group["nesterov"] else 3.0))
+    f = cb.compile(lambda x: x * {True: 2.0, False: 3.0}[agent.group["nesterov"]])
     for flag, factor in ((False, 3.0), (False, 3.0), (True, 2.0), (False, 3.0)):
         agent.group["nesterov"] = flag
         assert f(cb.ones(1)).tolist() == [factor]
-    assert len(f.programs) == 2 and set(map(type, seen)) == {bool}
+        with cb.eager():
+            assert f(cb.ones(1)).tolist() == [factor]
+    assert len(f.programs) == 2
 
 
-REFUSED = {                              # what a float can do and no program can, and what eager code can't either
-    "float": (lambda g: float(g["lr"]), cb.TapeError, "being recorded"),
-    "math": (lambda g: math.sqrt(g["lr"]), cb.TapeError, "being recorded"),
-    "power": (lambda g: g["lr"] ** 2, cb.TapeError, r"\*\*: a program is being recorded"),
-    "to a power": (lambda g: 0.5 ** g["lr"], cb.TapeError, r"\*\*: a program is being recorded"),
-    "format": (lambda g: f"{g['lr']:.3f}", TypeError, "format"),
-    "modulo": (lambda g: g["lr"] % 2, TypeError, "unsupported operand"),
-    "an int64 tensor": (lambda g: cb.tensor([1, 2]) * g["lr"], cb.DTypeError, "int64 tensor does not meet float64"),
-    "over zero": (lambda g: g["lr"] / 0, ZeroDivisionError, "division by zero"),
-    "of two elements": (lambda g: put(g, lr=cb.ones(2)), cb.TapeError, "being recorded"),
+READS = {                                # what needs the number itself
+    "float": lambda g: float(g["lr"]),
+    "item": lambda g: g["lr"].item(),
+    "math": lambda g: math.sqrt(g["lr"]),
+    "format": lambda g: float(f"{g['lr']:.3f}"),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reading_the_number_ends_the_recording(name):
+    """The call goes on eagerly, with one warning for all of them."""
+    agent = Agent(None)
+    f = cb.compile(lambda x: x * READS[name](agent.group))
+    with pytest.warns(RuntimeWarning, match="reads the value of a tensor at .*test_recorded_options") as found:
+        for k in range(12):
+            agent.group["lr"] = 0.1 * (k + 1)
+            made = f(cb.tensor(X)).numpy().tobytes()
+            with cb.eager():
+                assert f(cb.tensor(X)).numpy().tobytes() == made
+            if name in ("float", "item"):
+                assert made == (X * np.float32(0.1 * (k + 1))).tobytes()
+    assert len(found) == 1 and len(f.programs) == 0
+
+
+@pytest.mark.parametrize("name", READS)
+def test_strictly_that_is_an_error_that_changes_nothing(name):
+    agent = Agent(None)
+    before = agent.bits()
+    with pytest.raises(cb.TapeError, match="reads the value"):
+        cb.compile(lambda x: READS[name](agent.group), strict=True)(cb.ones(1))
+    assert agent.bits() == before and not engine.is_recording() and type(agent.group["lr"]) is float
+
+
+REFUSED = {                              # what no call can do
+    "of two elements": (lambda g: put(g, lr=cb.ones(2)), cb.ShapeError, r"shape \(2,\)"),
+    "a strong int64 tensor": (lambda g: cb.tensor([1, 2]) * cb.tensor(g["lr"]), cb.DTypeError, "astype"),
+    "a string": (lambda g: put(g, lr="fast"), ValueError, "fast"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_while_recording_changes_nothing(name):
+def test_what_is_refused_changes_nothing(name):
     use, error, message = REFUSED[name]
     agent = Agent(None)
     before = agent.bits()
-    with pytest.raises(error, match=message):
-        cb.compile(lambda x: use(agent.group))(cb.ones(1))
+    f = cb.compile(lambda x: use(agent.group))
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            f(cb.ones(1))
+        with cb.eager(), pytest.raises(error, match=message):
+            f(cb.ones(1))
     assert agent.bits() == before and not engine.is_recording() and type(agent.group["lr"]) is float
 
 
@@ -225,10 +265,14 @@ def test_what_comes_back_is_a_tensor():
     assert len(f.programs) == 1
 
 
-def test_eagerly_it_is_a_float():
+def test_outside_it_is_a_float():
     agent = Agent(CHANGES["half"], lambda p: optim.Adam(p, lr=0.5))
     assert type(agent.group["lr"]) is float and set(map(type, agent.group["betas"])) == {float}
-    agent.step(cb.tensor(X), Y)
+    agent.step(cb.tensor(X), Y)          # no compiled function
     assert agent.group["lr"] == 0.25
+    kinds = []
+    with cb.eager():
+        cb.compile(lambda: kinds.extend((type(agent.group["lr"]), agent.group["lr"].dtype, type(agent.group["betas"][1]))))()
+    assert kinds == [cb.Tensor, "float64", cb.Tensor]
     agent.group["lr"] = cb.tensor(0.125)
     assert agent.group["lr"] == 0.125 and repr(agent.group["lr"]) == "0.125"

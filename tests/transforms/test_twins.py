@@ -25,15 +25,14 @@ def stepping(start, factor=2.0):
     return cb.compile(step), p
 
 
-def things(compiled):
-    return Anatomy([compiled.function]).things
+def twins(first, second):
+    return engine.Twins(Anatomy([first.function]).things, Anatomy([second.function]).things)
 
 
-def twin_of(program, first, second, mine=None, others=None):
-    """What is recorded of the first function, for the second."""
+def twin_of(program, twins, second):
+    """A twin for another function, whose environment is walked for it."""
     around = Surroundings(second.function, [X])
-    mine, others = (things(first), things(second)) if mine is None else (mine, others)
-    return engine.program_twin(program, engine.Twins(mine, others), around.places, around.facts)
+    return engine.program_twin(program, twins, around.places, around.facts)
 
 
 def recorded(start=1.0):
@@ -47,7 +46,7 @@ def test_a_twin_does_to_its_own_what_the_first_did():
     (first, p), (second, q), (third, r) = recorded(), stepping(5.0), stepping(5.0)
     q.grad = r.grad = cb.tensor([1.0, 0.5, 2.0])
     before = p.tolist()
-    twin = twin_of(first.programs[0], first, second)
+    twin = twin_of(first.programs[0], twins(first, second), second)
     twin.calls = 2
     second.programs.append(twin)
     for _ in range(3):
@@ -62,9 +61,9 @@ def test_a_twin_does_to_its_own_what_the_first_did():
 def test_twins_outlive_the_first_and_have_twins():
     first, second, third = recorded()[0], recorded(2.0)[0], stepping(3.0)
     third[1].grad = cb.ones(3)
-    twin = twin_of(first.programs[0], first, second)
+    twin = twin_of(first.programs[0], twins(first, second), second)
     del first
-    last = twin_of(twin, second, third[0])
+    last = twin_of(twin, twins(second, third[0]), third[0])
     del twin
     last.calls = 2
     third[0].programs.append(last)
@@ -100,27 +99,55 @@ def two_results():
 def test_no_twin(make, says):
     first, second = make()
     with pytest.raises(LookupError, match=says):
-        twin_of(first.programs[0], first, second)
+        twin_of(first.programs[0], twins(first, second), second)
 
 
-@pytest.mark.parametrize("other, says", [(None, "p is something else"),
+@pytest.mark.parametrize("other, says", [(None, "a state has no twin|a Parameter has no twin"),
                                          (cb.Parameter(np.ones(4, "float32")), "another shape"),
                                          (cb.Parameter(np.ones(3)), "another shape or dtype")])
 def test_states_that_are_none(other, says):
-    (first, p), (second, q) = recorded(), stepping(1.0)
-    cells = [list(f.function.__closure__) for f in (first, second)]
-    mine, others = cells if other is None else ([*cells[0], p], [*cells[1], other])
-    cell = next(cell for cell in cells[1] if cell.cell_contents is q)
-    cell.cell_contents = q if other is None else other
+    first, p = recorded()
+    cells = list(first.function.__closure__)
+    mine, others = (cells, cells) if other is None else ([*cells, p], [*cells, other])
     with pytest.raises(LookupError, match=says):
-        twin_of(first.programs[0], first, second, mine, others)
+        twin_of(first.programs[0], engine.Twins(mine, others), first)
 
 
-def test_places_lead_to_twins_or_there_is_none():
-    """What a place of the first has is what the same place of the other has, and no third thing."""
-    (first, p), (second, _) = recorded(), stepping(1.0)
-    with pytest.raises(LookupError, match="p is something else"):
-        twin_of(first.programs[0], first, second, [p], [cb.Parameter(np.ones(3, "float32"))])
+def test_places_that_lead_elsewhere():
+    """Twins are what the twin's own function leads to, not what somebody says."""
+    (first, p), (second, q), (third, _) = recorded(), stepping(2.0), stepping(3.0)
+    q.grad = cb.ones(3)
+    with pytest.raises(LookupError, match="something else"):
+        twin_of(first.programs[0], twins(first, third), second)
+    with pytest.raises(LookupError, match="something else"):
+        twin_of(first.programs[0], engine.Twins([p], [cb.Parameter(np.ones(3, "float32"))]), second)
+    assert twin_of(first.programs[0], twins(first, second), second) is not None
+
+
+def other_code():
+    p = cb.Parameter(np.full(3, 1.0, "float32"))
+
+    def step(x):
+        return (p * x).sum().detach()
+
+    return cb.compile(step), p
+
+
+def test_places_of_another_function():
+    """More of them, fewer, or under other names."""
+    (first, p), (second, q) = recorded(), other_code()
+    around = Surroundings(second.function, [X])
+    with pytest.raises(LookupError, match="something else|other things"):
+        engine.program_twin(first.programs[0], engine.Twins([p], [q]), around.places, around.facts)
+
+
+def test_audits_of_a_twin_find_it_right():
+    (first, _), (second, q), (third, r) = recorded(), stepping(5.0), stepping(5.0)
+    q.grad = r.grad = cb.ones(3)
+    second.programs.append(twin_of(first.programs[0], twins(first, second), second))
+    for _ in range(9):                   # audits at calls 2, 4 and 8
+        assert second(X).item() == third.function(X).item() and q.tolist() == r.tolist()
+    assert len(second.programs) == 1 and second.programs[0].calls == 9
 
 
 def test_two_states_are_not_one():
