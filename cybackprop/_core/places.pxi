@@ -314,7 +314,8 @@ cdef class Places:
         if isinstance(then, Tensor):     # read anew, unless it changes in place or takes a gradient
             return (anew and not (<Tensor>now).a.mutable and not (<Tensor>then).a.mutable
                     and (<Tensor>then).record is None and (<Tensor>now).record is None
-                    and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype and same_shape((<Tensor>now).a, (<Tensor>then).a))
+                    and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype
+                    and same_shape((<Tensor>now).a, (<Tensor>then).a))
         known = self.contents.get(id(then))
         if issubclass(type(then), np_ndarray):
             if id(then) in self.inputs:

@@ -97,7 +97,8 @@ def program_twin(Program p, Twins twins, Places places, facts):
     q.lines, q.recorded, q.constants, q.loops, q.frames = p.lines, p.recorded, p.constants, p.loops, []
     q.others = [found[id(x)] if type(x) is Place else twins.known(x) if isinstance(x, Tensor) else x for x in p.others]
     q.effects = [(twins.known(owner), number) for owner, number in p.effects]
-    q.single, q.result, q.reuse, q.n_results, q.n_outputs, q.n_inputs = True, p.result, p.reuse, p.n_results, p.n_outputs, p.n_inputs
+    q.single, q.reuse, q.n_results, q.n_outputs, q.n_inputs = True, p.reuse, p.n_results, p.n_outputs, p.n_inputs
+    q.result = p.result                  # of one tensor, which holds nothing
     q.inputs = <program_input *>calloc(q.n_inputs + 1, sizeof(program_input))
     q.output_values = <int32_t *>calloc(q.n_outputs + 1, sizeof(int32_t))
     q.p = cbp_program_twin(p.p)

@@ -25,12 +25,23 @@ import weakref
 import numpy as np
 
 from cybackprop._core.engine import (
-    ABSENT, Compiled, Content, Place, Tensor, array_bytes, is_array, own_dict, referent, type_lookup)
+    ABSENT,
+    Compiled,
+    Content,
+    Place,
+    Tensor,
+    array_bytes,
+    is_array,
+    own_dict,
+    referent,
+    type_lookup,
+)
 from cybackprop.transforms import codes, opaque
 from cybackprop.transforms.codes import in_library
 
 STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, enum.Enum, range, slice)
 CONTAINERS = (list, dict, set, frozenset, collections.deque)
+LOOKED_INTO = (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)       # in libraries
 MOST = 65536                             # elements of a container, bytes of an array, places in all
 
 
@@ -84,8 +95,8 @@ class Environment:
 
     def appeared(self):
         """Labels of attributes of mentioned names that were not there when the walk looked."""
-        return [f"{label}.{name}" for x, label, own, _ in self._objects for name in self._names.keys() & (own or {}).keys()
-                if (id(own), name) not in self._done]
+        return [f"{label}.{name}" for _, label, own, _ in self._objects if own
+                for name in self._names.keys() & own.keys() if (id(own), name) not in self._done]
 
     def _walk(self):
         """Until there is nothing new: neither things, nor names of attributes for those that are known."""
@@ -130,7 +141,7 @@ class Environment:
         if id(x) in self._seen:
             if issubclass(type(x), (Tensor, np.ndarray)):
                 self._several.add(id(x))
-        elif x is not ABSENT and (not issubclass(type(x), STATIC) or (issubclass(type(x), enum.Enum) and codes.is_users(type(x)))):
+        elif x is not ABSENT and (not issubclass(type(x), STATIC) or is_users_enum(x)):
             self._seen[id(x)] = x
             self._left.append((x, label))
 
@@ -150,8 +161,8 @@ class Environment:
         elif hasattr(type(x), "__next__"):
             self._stop(label, "is an iterator, which moves on when it is read; hand over what it gives as an argument")
         else:
-            self._stop(label, f"is a {type(x).__name__}, whose state can't be compared; hand it over as an argument, or "
-                              "keep what changes in a cb.State")
+            self._stop(label, f"is a {type(x).__name__}, whose state can't be compared; hand it over as an argument, "
+                              "or keep what changes in a cb.State")
 
     # ---- code
 
@@ -315,7 +326,7 @@ class Environment:
             value = own.get(name, ABSENT)
             if value is ABSENT and (library or not self._catches):
                 continue
-            if library and not issubclass(type(value), (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)):
+            if library and not issubclass(type(value), LOOKED_INTO):
                 self._seen.setdefault(id(value), value)          # compared, but not looked into
             self.place("item", own, name, value, f"{label}.{name}")
         if module is os and "getenv" in names:
@@ -414,8 +425,8 @@ class Environment:
 
     def _buffer(self, x, label):
         if memoryview(x).nbytes > MOST:
-            self._stop(label, f"has {memoryview(x).nbytes} bytes, and a program compares {MOST} at most; hand it over as an "
-                              "argument")
+            self._stop(label, f"has {memoryview(x).nbytes} bytes, and a program compares {MOST} at most; hand it over "
+                              "as an argument")
         else:
             self.probe(functools.partial(opaque.buffer_state, x), label)
 
@@ -438,6 +449,11 @@ def slot(descriptor, x):
         return descriptor.__get__(x)
     except AttributeError:
         return ABSENT
+
+
+def is_users_enum(x):
+    """Whether a thing is a member of an enumeration of the user's, which may have attributes."""
+    return issubclass(type(x), enum.Enum) and codes.is_users(type(x))
 
 
 def class_names(cls):
@@ -471,8 +487,8 @@ LOOKS = {
     operator.attrgetter: E._getter, operator.methodcaller: E._getter, operator.itemgetter: _nothing,
     list: E._container, dict: E._container, set: E._container, frozenset: E._container, collections.deque: E._container,
     memoryview: E._buffer, bytearray: E._buffer, array.array: E._buffer, tuple: E._tuple, np.ndarray: E._array,
-    types.SimpleNamespace: E._object, type: E._class, types.ModuleType: E._module, Tensor: E._tensor, Compiled: E._compiled,
-    contextvars.ContextVar: E._variable, threading.local: E._local,
+    types.SimpleNamespace: E._object, type: E._class, types.ModuleType: E._module, Tensor: E._tensor,
+    Compiled: E._compiled, contextvars.ContextVar: E._variable, threading.local: E._local,
     weakref.ReferenceType: E._reference, weakref.ProxyType: E._reference, weakref.CallableProxyType: E._reference,
     types.MappingProxyType: E._view, random.Random: E._random, np.random.RandomState: E._numpy_random,
     np.random.Generator: E._numpy_random, np.random.BitGenerator: E._numpy_random, type(os.environ): E._environ,

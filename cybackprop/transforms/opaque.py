@@ -1,4 +1,4 @@
-"""Things whose inside the walk of an environment does not read: which are harmless, and what tells how the others are."""
+"""Things whose inside the walk of an environment does not read: which are harmless, what tells how others are."""
 
 import abc
 import collections
@@ -20,17 +20,20 @@ from cybackprop._core.engine import Tensor
 
 # What never changes, or changes nothing that a function computes.
 HARMLESS = (
-    types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType,
-    types.MemberDescriptorType, types.GenericAlias, types.UnionType, types.CellType, types.CodeType, re.Pattern,
+    types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType, types.MemberDescriptorType, types.GenericAlias, types.UnionType, types.CellType,
+    types.CodeType, re.Pattern,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID,
     pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.ufunc, np.dtype,
-    type(collections.namedtuple("Pair", "first").first), engine.Recorder, Tensor, type(NotImplemented), type(vars(abc.ABC)["_abc_impl"]),
+    type(collections.namedtuple("Pair", "first").first), engine.Recorder, Tensor, type(NotImplemented),
+    type(vars(abc.ABC)["_abc_impl"]),
 )
 
 
 def is_harmless(x):
     """Whether a thing may be named without being compared."""
-    return type(x) is object or issubclass(type(x), HARMLESS) or type(x).__module__.partition(".")[0] in ("typing", "cybackprop")
+    kind = type(x)
+    return kind is object or issubclass(kind, HARMLESS) or kind.__module__.partition(".")[0] in ("typing", "cybackprop")
 
 
 def is_of_state(x):

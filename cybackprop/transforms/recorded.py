@@ -37,8 +37,8 @@ class Surroundings:
 
     def changed(self):
         """Labels of what is no longer what it was."""
-        large = {id(place) for place, _ in self._large}
-        found = [place.label for place in self.places.changed(exact=True) if id(place) not in large and not is_of_state(place.holder)]
+        others = {id(place) for place, _ in self._large}
+        found = [p.label for p in self.places.changed(exact=True) if id(p) not in others and not is_of_state(p.holder)]
         found += [place.label for place, digest in self._large if array_digest(place.holder) != digest]
         found += self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
