@@ -8,7 +8,6 @@ from cybackprop.ops.random import default_rng
 from cybackprop.train.anatomy import Anatomy
 from cybackprop.train.trainer import Trainer
 from cybackprop.transforms.arguments import run_eagerly
-from cybackprop.transforms.recorded import Surroundings
 
 
 class Sharing:
@@ -103,6 +102,8 @@ class _Slow:
 
     def _adopts(self, kind, compiled, spec, leaves):
         """Whether there is a twin for a call now that was not there before."""
+        from cybackprop.transforms.recorded import Surroundings
+
         facts, mine = [engine.leaf_fact(x) for x in leaves], self._member.anatomy.things
         for donor in kind.donors.get(self._role, ()):
             if donor in self._known or donor.program.key.spec != spec or donor.program.key.leaves != facts:

@@ -10,7 +10,7 @@ import pytest
 import cybackprop as cb
 from cybackprop import nn, optim, train
 from cybackprop._core import engine
-from cybackprop.transforms import compiling
+from cybackprop.transforms import calls
 
 N, BATCH = 90, 32                        # two whole batches, one of 26
 F = np.random.default_rng(0)
@@ -198,14 +198,14 @@ def facts(trainer):
 @pytest.fixture
 def recordings(monkeypatch):
     """The list of functions that are recorded to be replayed; audits, which record too, are not in it."""
-    found, real = [], compiling.Recorded
+    found, real = [], calls.Recorded
 
     def recorded(function, *args, plain=False, **options):
         if not plain:
             found.append(function.__qualname__)
         return real(function, *args, plain=plain, **options)
 
-    monkeypatch.setattr(compiling, "Recorded", recorded)
+    monkeypatch.setattr(calls, "Recorded", recorded)
     return found
 
 
