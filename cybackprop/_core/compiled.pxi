@@ -173,7 +173,9 @@ cdef class Compiled:
         if recording() or never or cbp_eager or self.history.given_up is not None:
             return self.eagerly(self, args, kwargs)      # recording: it is a part of a larger program
         if kwargs or not plain(args):
-            spec, leaves = unpack(args, kwargs, self.ordered)
+            if len(kwargs) > 1 and not self.ordered:     # one program for keywords in any order
+                kwargs = {k: kwargs[k] for k in sorted(kwargs)}
+            spec, leaves = unpack(args, kwargs)
         else:
             leaves = args
             spec = None                  # all of them are leaves
@@ -261,7 +263,7 @@ cdef int look(object leaves, call_view *views) except -1:
     cdef Py_ssize_t i
     for i in range(len(leaves)):
         x = leaves[i]
-        if (type(x) is np_ndarray or (not isinstance(x, Tensor) and isinstance(x, np_ndarray))) and can_be_tensor(x):
+        if (type(x) is np_ndarray or issubclass(type(x), np_ndarray)) and can_be_tensor(x):
             PyObject_GetBuffer(x, &views[i].view, PyBUF_FORMAT | PyBUF_STRIDES)
             views[i].held = True
     return 0

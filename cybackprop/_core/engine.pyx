@@ -19,6 +19,8 @@ import sys
 import threading
 import types
 import weakref
+from collections import OrderedDict, deque
+from enum import Enum as enum_type
 from time import perf_counter
 
 import numpy as np

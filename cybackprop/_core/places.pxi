@@ -31,8 +31,23 @@ cdef extern from *:
         return x ? Py_NewRef(x) : NULL;
     #endif
     }
+    static int cbp_type_is(PyObject *x, PyObject *type, PyObject *own)   /* x: or a reference; own: its dict, or None */
+    {
+        PyObject *found, *dict = own;
+        if (PyWeakref_Check(x)) {
+            found = cbp_referent(x);
+            if (!found) { PyErr_Clear(); return 0; }
+        } else found = Py_NewRef(x);
+        int same = (PyObject *)Py_TYPE(found) == type;
+        if (same && own != Py_None) {
+            dict = PyObject_GenericGetDict(found, NULL);
+            if (dict) Py_DECREF(dict); else PyErr_Clear();
+        }
+        Py_DECREF(found);
+        return same && dict == own;
+    }
     """
-    PyObject *cbp_type_of "(PyObject *)Py_TYPE" (PyObject *x)
+    bint cbp_type_is(PyObject *x, PyObject *type, PyObject *own)
     PyObject *cbp_type_lookup(PyObject *type, PyObject *name)
     unsigned cbp_type_tag(PyObject *type)
     bint cbp_function_is(PyObject *f, PyObject *code, PyObject *defaults, PyObject *keywords)
@@ -61,6 +76,28 @@ class Absent:
 
 ABSENT = Absent()
 cdef tuple STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic)
+cdef tuple NAMING = (*STATIC, enum_type)
+
+
+cpdef bint is_name(key) except -1:
+    """Whether the key of an entry is one that runs no code of the user's: the entry can be a place then."""
+    if type(key) is tuple:
+        return all([is_name(part) for part in <tuple>key])
+    return issubclass(type(key), NAMING)
+
+
+def dict_items(x):
+    """(keys, values) of a dict as its own iteration gives them; runs no code of its class."""
+    if isinstance(x, OrderedDict):       # its order is not that of the dict inside
+        keys = list(OrderedDict.keys(x))
+        return keys, [dict.__getitem__(x, key) for key in keys]
+    return list(dict.keys(x)), list(dict.values(x))
+
+
+cdef list elements(x):
+    """The elements of a set or a deque; runs no code of its class."""
+    return list(deque.__iter__(x) if isinstance(x, deque) else set.__iter__(x) if isinstance(x, set)
+                else frozenset.__iter__(x))
 
 
 def own_dict(x):
@@ -97,7 +134,8 @@ cdef class Place:
     ----------
     where : str
         "item" of a dict; "cell": in a closure's cell; "slot": of an object, by its descriptor; "element" of a list;
-        "probe": what a function of this package returns.  "type" of an object; "function": code and defaults; "class":
+        "probe": what a function of this package returns.  "type" of an object or of what a weak reference leads to,
+        key its dict or None; "function": code and defaults; "class":
         what it has under some names; "content": the elements of a container; "bytes" of an array.
     holder, key : object
     expected : object
@@ -142,13 +180,16 @@ cdef class Content:
     def __init__(self, x):
         self.kind = type(x)
         if isinstance(x, dict):
-            self.keys, self.parts = list(dict.keys(x)), list(dict.values(x))
+            self.keys, self.parts = dict_items(x)
         elif isinstance(x, list):
             self.keys, self.parts = None, list.copy(x)
-        else:                            # a set or a deque, whose iterators are built in
-            self.keys, self.parts = None, [y for y in x]
+        elif isinstance(x, tuple):
+            self.keys, self.parts = None, list(tuple.__iter__(x))
+        else:
+            self.keys, self.parts = None, elements(x)
 
-    cdef bint same(self, Places places, object x) except -1:
+    cdef bint same(self, Places places, object x, bint itself) except -1:
+        """Whether a container is as this one was; itself: it is that very one, whose arrays are read anew."""
         cdef Py_ssize_t i, at = 0, n = len(self.parts)
         cdef PyObject *key
         cdef PyObject *value
@@ -157,12 +198,16 @@ cdef class Content:
         if self.keys is not None:
             if PyDict_Size(x) != n:
                 return False
+            if isinstance(x, OrderedDict):
+                keys, parts = dict_items(x)
+                return agree(tuple(keys), tuple(self.keys)) and self.all_same(places, parts, itself)
             for i in range(n):
                 if not PyDict_Next(x, &at, &key, &value):
                     return False
                 if key != PyTuple_like(self.keys, i) and not agree(<object>key, self.keys[i]):
                     return False
-                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i]):
+                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i],
+                                                                            itself and is_name(<object>key)):
                     return False
             return True
         if isinstance(x, list):
@@ -170,13 +215,16 @@ cdef class Content:
                 return False
             for i in range(n):
                 value = PyList_GET_ITEM(<PyObject *>x, i)
-                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i]):
+                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i], itself):
                     return False
             return True
-        if len(x) != n:
-            return False
-        for now, then in zip([y for y in x], self.parts):
-            if now is not then and not places.same(now, then):
+        now = elements(x)
+        return len(now) == n and self.all_same(places, now, False)
+
+    cdef bint all_same(self, Places places, list now, bint itself) except -1:
+        cdef Py_ssize_t i
+        for i in range(len(now)):
+            if now[i] is not self.parts[i] and not places.same(now[i], self.parts[i], itself):
                 return False
         return True
 
@@ -250,7 +298,7 @@ cdef class Places:
                 if PyCell_GET(e.holder) == e.expected:
                     continue
             elif e.where == THE_TYPE:
-                if cbp_type_of(e.holder) == e.expected:
+                if cbp_type_is(e.holder, e.expected, e.key):
                     continue
             elif e.where == THE_CLASS and e.tag != 0 and cbp_type_tag(e.holder) == e.tag:
                 continue
@@ -262,7 +310,7 @@ cdef class Places:
         """The slower comparison: by value."""
         cdef Py_ssize_t k
         if p.where == THE_CONTENT:
-            return (<Content>p.expected).same(self, p.holder)
+            return (<Content>p.expected).same(self, p.holder, True)
         if p.where == THE_BYTES:
             return array_bytes(p.holder) == p.expected
         if p.where == THE_CLASS:
@@ -274,23 +322,24 @@ cdef class Places:
         if p.where == THE_TYPE or p.where == THE_FUNCTION:
             return False
         now = p.current()
-        return now is p.expected or (now is not ABSENT and self.same(now, p.expected))
+        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, True))
 
-    cdef bint same(self, object now, object then) except -1:
-        """Whether a program for `then` is right for `now`."""
+    cdef bint same(self, object now, object then, bint anew) except -1:
+        """Whether a program for `then` is right for `now`; anew: an array there is read anew at each call."""
         if now is then:
             return True
         if type(now) is not type(then):
             return False
         if isinstance(then, Tensor):     # read anew, unless it changes in place or takes a gradient
-            return (not (<Tensor>then).a.mutable and (<Tensor>then).record is None and (<Tensor>now).record is None
+            return (anew and not (<Tensor>then).a.mutable
+                    and (<Tensor>then).record is None and (<Tensor>now).record is None
                     and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype and same_shape((<Tensor>now).a, (<Tensor>then).a))
         known = self.contents.get(id(then))
-        if isinstance(then, np_ndarray):
+        if issubclass(type(then), np_ndarray):           # not `isinstance`, which asks for __class__
             if id(then) in self.inputs:
-                return now.dtype == then.dtype and now.shape == then.shape
+                return anew and now.dtype == then.dtype and now.shape == then.shape
             return known is not None and array_bytes(now) == known
-        return (<Content>known).same(self, now) if type(known) is Content else agree(now, then)
+        return (<Content>known).same(self, now, False) if type(known) is Content else agree(now, then)
 
     def changed(self):
         """The Places where something else is now."""
@@ -364,6 +413,10 @@ cdef bint same_function(f, g) except -1:
         return False
     if not agree(f.__defaults__, g.__defaults__):
         return False
+    if f.__dict__ or g.__dict__:
+        own, other = dict_items(f.__dict__), dict_items(g.__dict__)
+        if not (agree(tuple(own[0]), tuple(other[0])) and agree(tuple(own[1]), tuple(other[1]))):
+            return False
     for x, y in zip(f.__closure__ or (), g.__closure__ or ()):
         try:
             if not agree(x.cell_contents, y.cell_contents):

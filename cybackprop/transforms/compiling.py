@@ -8,7 +8,7 @@ from cybackprop._core.engine import Compiled, Key, build_program, coinciding, le
 from cybackprop.errors import AuditError, TapeError
 from cybackprop.ops.registry import public
 from cybackprop.transforms import explaining  # noqa: F401  (Program.explain calls it)
-from cybackprop.transforms.arguments import run_eagerly
+from cybackprop.transforms.arguments import others, run_eagerly
 from cybackprop.transforms.auditing import audited
 from cybackprop.transforms.batches import sample_of, share
 from cybackprop.transforms.history import History
@@ -79,6 +79,8 @@ def compile(function=None, *, audit=0, reuse_results=False, strict=False, max_pr
     options = {"audit": audit, "reuse_results": reuse_results, "strict": strict, "max_programs": max_programs}
     if function is None:
         return functools.partial(compile, **options)
+    if type(function) in (staticmethod, classmethod):    # whichever decorator comes first
+        return type(function)(compile(function.__func__, **options))
     if not callable(function):
         raise TypeError(f"compile: a function is needed, not {type(function).__name__}")
     if not isinstance(audit, int) or audit < 0:
@@ -129,8 +131,10 @@ class _Eager:
 
 
 def _audited(compiled, spec, leaves, args, kwargs, program):
+    kept = {id(x) for x in others(program.result)} if program.result else ()
+
     def record():
-        return Recorded(compiled.function, spec, leaves, args, kwargs, plain=True)
+        return Recorded(compiled.function, spec, leaves, args, kwargs, plain=True, knows=lambda node: id(node) in kept)
 
     run, wrong, sure = audited(program, leaves, record)
     if run is None:
@@ -167,7 +171,7 @@ def _recorded(compiled, spec, leaves, args, kwargs):
     why = _why(compiled, spec, leaves)
     facts = [leaf_fact(x) for x in leaves]
     borrowed = [x for x in leaves if not isinstance(x, engine.Tensor)] + [getattr(function, "__self__", None)]
-    surroundings = Surroundings(function, leaves, borrowed)
+    surroundings = Surroundings(function, leaves, borrowed, spec)
     obstacle = surroundings.environment.obstacle
     if obstacle is not None:
         if strict:
