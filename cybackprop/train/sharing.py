@@ -110,7 +110,7 @@ class _Slow:
                 continue
             self._known[donor] = None
             of = donor.anatomy
-            around = Surroundings(compiled.function, leaves)
+            around = Surroundings(compiled.function, leaves, spec=spec)
             try:
                 twin = engine.program_twin(donor.program, engine.Twins(of.things, mine), around.places, around.facts)
             except LookupError:

@@ -3,7 +3,7 @@
 from cybackprop._core import engine
 from cybackprop._core.engine import Key, build_program, coinciding, leaf_fact
 from cybackprop.errors import AuditError, TapeError
-from cybackprop.transforms.arguments import run_eagerly
+from cybackprop.transforms.arguments import others, run_eagerly
 from cybackprop.transforms.auditing import InputsSeen, audited
 from cybackprop.transforms.batches import sample_of, share
 from cybackprop.transforms.names import leaf_names
@@ -36,8 +36,10 @@ class _Eager:
 
 
 def _audited(compiled, spec, leaves, args, kwargs, program):
+    kept = {id(x) for x in others(program.result)} if program.result else ()
+
     def record():
-        return Recorded(compiled.function, spec, leaves, args, kwargs, plain=True)
+        return Recorded(compiled.function, spec, leaves, args, kwargs, plain=True, knows=lambda node: id(node) in kept)
 
     run, wrong, sure = audited(program, leaves, record)
     if run is None:
@@ -80,7 +82,7 @@ def _recorded(compiled, spec, leaves, args, kwargs):
     before = next((p for p in compiled.programs if p.key.spec == spec and _alike(p.key.leaves, facts)), None)
     why = _why(compiled, spec, leaves, before)
     borrowed = [x for x in leaves if not isinstance(x, engine.Tensor)] + [getattr(function, "__self__", None)]
-    surroundings = Surroundings(function, leaves, borrowed)
+    surroundings = Surroundings(function, leaves, borrowed, spec)
     obstacle = surroundings.environment.obstacle
     if obstacle is not None:
         if strict:

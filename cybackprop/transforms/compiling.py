@@ -70,6 +70,8 @@ def compile(function=None, *, audit=0, reuse_results=False, strict=False, max_pr
     options = {"audit": audit, "reuse_results": reuse_results, "strict": strict, "max_programs": max_programs}
     if function is None:
         return functools.partial(compile, **options)
+    if type(function) in (staticmethod, classmethod):    # whichever decorator comes first
+        return type(function)(compile(function.__func__, **options))
     if not callable(function):
         raise TypeError(f"compile: a function is needed, not {type(function).__name__}")
     if not isinstance(audit, int) or audit < 0:

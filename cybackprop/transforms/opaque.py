@@ -17,6 +17,7 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import Tensor
+from cybackprop.transforms import codes
 
 # What never changes, or changes nothing that a function computes.
 HARMLESS = (
@@ -24,7 +25,7 @@ HARMLESS = (
     types.GetSetDescriptorType, types.MemberDescriptorType, types.GenericAlias, types.UnionType, types.CellType,
     types.CodeType, re.Pattern,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID,
-    pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.ufunc, np.dtype,
+    pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.dtype,
     type(collections.namedtuple("Pair", "first").first), engine.Recorder, Tensor, type(NotImplemented),
     type(vars(abc.ABC)["_abc_impl"]),
 )
@@ -32,8 +33,11 @@ HARMLESS = (
 
 def is_harmless(x):
     """Whether a thing may be named without being compared."""
-    kind = type(x)
-    return kind is object or issubclass(kind, HARMLESS) or kind.__module__.partition(".")[0] in ("typing", "cybackprop")
+    if type(x) is np.ufunc:          # of `np.frompyfunc`: it runs a function of the user's
+        return not x.__name__.endswith(" (vectorized)")
+    package = type(x).__module__.partition(".")[0]
+    return (type(x) is object or issubclass(type(x), HARMLESS) or package == "typing"
+            or (package == "cybackprop" and not codes.is_plain(type(x))))
 
 
 def is_of_state(x):
