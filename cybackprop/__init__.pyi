@@ -12,6 +12,7 @@ from cybackprop import train as train
 from cybackprop._core.engine import Parameter as Parameter
 from cybackprop._core.engine import State as State
 from cybackprop._core.engine import Tensor as Tensor
+from cybackprop._core.engine import eager as eager
 from cybackprop._core.engine import get_num_threads as get_num_threads
 from cybackprop._core.engine import is_grad_enabled as is_grad_enabled
 from cybackprop._core.engine import no_grad as no_grad
@@ -142,6 +143,8 @@ def compile(
     *,
     audit: int = 0,
     reuse_results: bool = False,
+    strict: bool = False,
+    max_programs: int = 64,
 ) -> Any: ...
 def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> tuple[Any, ...]: ...
 def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any) -> Any: ...

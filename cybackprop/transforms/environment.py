@@ -22,7 +22,17 @@ import weakref
 
 import numpy as np
 
-from cybackprop._core.engine import ABSENT, Compiled, Content, Place, Tensor, array_bytes, own_dict, referent, type_lookup
+from cybackprop._core.engine import (
+    ABSENT,
+    Compiled,
+    Content,
+    Place,
+    Tensor,
+    array_bytes,
+    own_dict,
+    referent,
+    type_lookup,
+)
 from cybackprop.transforms import codes, opaque
 from cybackprop.transforms.codes import in_library
 
@@ -124,23 +134,20 @@ class Environment:
             self._left.append((x, label))
 
     def _look(self, x, label):
-        if type_lookup(type(x), "guarded_by_programs") is True:
-            look = E._nn_module if type_lookup(type(x), "named_modules") is not ABSENT else E._counted
-        elif type_lookup(type(x), "program_attributes") is not ABSENT:
-            look = E._trainer
-        else:
-            look = next((LOOKS[kind] for kind in type(x).__mro__ if kind in LOOKS), None)
-        if look is not None:
-            look(self, x, label)
-        elif opaque.is_harmless(x):
-            return
-        elif codes.is_plain(type(x)):
-            self._object(x, label)
-        elif hasattr(type(x), "__next__"):
-            self._stop(label, "is an iterator, which moves on when it is read; hand over what it gives as an argument")
-        else:
-            self._stop(label, f"is a {type(x).__name__}, whose state can't be compared; hand it over as an argument, or "
-                              "keep what changes in a cb.State")
+        kind = type(x)
+        look = _known.get(kind)
+        if look is None:
+            look = _look_at(kind)
+            if not codes.is_users(kind):                 # a class of the user's may change
+                _known[kind] = look
+        look(self, x, label)
+
+    def _iterator(self, x, label):
+        self._stop(label, "is an iterator, which moves on when it is read; hand over what it gives as an argument")
+
+    def _opaque(self, x, label):
+        self._stop(label, f"is a {type(x).__name__}, whose state can't be compared; hand it over as an argument, or "
+                          "keep what changes in a cb.State")
 
     # ---- code
 
@@ -418,6 +425,19 @@ def _nothing(environment, x, label):
     """What can't change, or is seen to elsewhere."""
 
 
+def _look_at(kind):
+    """The method of Environment for things of a type."""
+    if type_lookup(kind, "guarded_by_programs") is True:
+        return E._nn_module if type_lookup(kind, "named_modules") is not ABSENT else E._counted
+    if type_lookup(kind, "program_attributes") is not ABSENT:
+        return E._trainer
+    look = next((LOOKS[base] for base in kind.__mro__ if base in LOOKS), None)
+    if look is None and opaque.is_harmless(kind):
+        look = _nothing
+    return look or (E._object if codes.is_plain(kind) else E._iterator if hasattr(kind, "__next__") else E._opaque)
+
+
+_known = weakref.WeakKeyDictionary()     # type, no user's -> how things of it are looked at
 NEVER_READ = {"__class__", "__new__", "__init_subclass__", "__subclasshook__", "__dict__", "__weakref__", "__del__"}
 E = Environment
 LOOKS = {

@@ -26,9 +26,9 @@ HARMLESS = (
 )
 
 
-def is_harmless(x):
-    """Whether a thing may be named without being compared."""
-    return type(x) is object or isinstance(x, HARMLESS) or type(x).__module__.partition(".")[0] in ("typing", "cybackprop")
+def is_harmless(kind):
+    """Whether things of a type may be named without being compared."""
+    return kind is object or issubclass(kind, HARMLESS) or kind.__module__.partition(".")[0] in ("typing", "cybackprop")
 
 
 def numpy_state(x):
