@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(shell find src cybackprop/_core -name '*.[ch]' -o -name '*.def' -o -name '*.py[xd]' -o -name '*.pxi')
 BENCH := .bench-env
 
-.PHONY: help demo test check asan ctest lib cross sweep bench bench-kernels bench-package bench-env size stubs
+.PHONY: help demo test check asan ctest lib cross sweep sweep-compile bench bench-kernels bench-package bench-env size stubs
 .PHONY: selftest-hash wheel clean
 
 help:  ## this list
@@ -14,23 +14,8 @@ help:  ## this list
 demo: $(VENV)/built  ## train on the digits that ship inside the package
 	$(BIN)/cybackprop train digits
 
-# `compile` looks through all objects of the process for the functions it records, and pytest keeps some thirty of each
-# test: what records much is run in processes of its own, two at a time, the longest first.
-TRANSFORMS := $(wildcard tests/transforms/test_*.py)
-SAVING := $(filter %_random.py %_saving.py,$(TRANSFORMS))
-PARTS := test-rest test-src test-saving test-transforms test-train
-test: $(VENV)/test-tools  ## the whole suite, in parts, two side by side; each is shown when it is over
-	@$(MAKE) --no-print-directory -k -j2 --output-sync $(PARTS)
-
-test-rest: TESTS = tests $(patsubst %,--ignore=tests/%,src transforms train)
-test-src: TESTS = tests/src
-test-saving: TESTS = $(SAVING)
-test-transforms: TESTS = $(filter-out $(SAVING),$(TRANSFORMS))
-test-train: TESTS = tests/train
-
-.PHONY: $(PARTS)
-$(PARTS):
-	@$(BIN)/python -X faulthandler -m pytest $(TESTS)
+test: $(VENV)/test-tools  ## the whole test suite
+	$(BIN)/python -X faulthandler -m pytest
 
 check: $(VENV)/lint-tools  ## ruff, mypy, cython-lint, layering, table lint, vectorisation
 	$(BIN)/ruff check .
@@ -83,6 +68,12 @@ lib: $(VENV)/created  ## build/libcybackprop.a, for C programs without Python: d
 
 cross: $(VENV)/created  ## the same under qemu: arm64 (NEON) and s390x (big-endian)
 	$(BIN)/python tools/ctest.py cross
+
+EXAMPLES = 2000
+SEED = 0
+sweep-compile: $(VENV)/test-tools  ## random functions compiled and eager, six minutes (EXAMPLES=20000 SEED=1)
+	COMPILE_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -s --timeout=0 --hypothesis-seed=$(SEED) \
+	    tests/transforms/test_compile_hypothesis.py
 
 ONLY =
 WHAT =

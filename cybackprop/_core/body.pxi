@@ -77,10 +77,10 @@ cdef class BodyRecorder(Recorder):
     cdef bint is_argument(self, object arr) except -1:
         return self.outer is not None and (<Recorder>self.outer).is_argument(arr)
 
-    cdef int see_grad(self, Tensor t, bint read) except -1:
+    cdef object see_grad(self, Tensor t, bint read):
         if id(t) not in self.grads:
             self.grads[id(t)] = [t, t.grad_, read]
-        return 0 if self.outer is None else (<Recorder>self.outer).see_grad(t, read)
+        return t.grad_ if self.outer is None else (<Recorder>self.outer).see_grad(t, read)
 
     cdef int see_shape(self, const cbp_array *a) except -1:
         return 0 if self.outer is None else (<Recorder>self.outer).see_shape(a)

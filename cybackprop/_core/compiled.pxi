@@ -62,9 +62,10 @@ cdef class Compiled:
     cdef public object slow
     cdef object eagerly                  # (compiled, args, kwargs) -> result
     cdef readonly object options         # what `compile` was given
-    cdef Py_ssize_t audit_every
+    cdef readonly Py_ssize_t audit_every
     cdef readonly bint reuse_results
-    cdef bint ordered, busy              # ordered: the function has **; busy: a thread is recording
+    cdef bint ordered                    # the function has **
+    cdef unsigned long busy              # the thread that records or audits, 0: none does
     cdef public object history           # of its recordings: transforms/history.py
     cdef dict methods                    # id of an instance -> (weak reference, its method)
     cdef object __weakref__
@@ -96,16 +97,21 @@ cdef class Compiled:
         self.programs.clear()
         self.history.clear()
 
-    def begin_recording(self):
-        """Whether this thread may record now; no other does until `end_recording`."""
+    def begin_recording(self, Program program=None):
+        """Whether this thread may record now; no other does until `end_recording`.
+
+        program: it is an audit, which other runs of the program should neither see nor disturb.
+        """
         if self.busy:
             return False
-        self.busy = True
+        self.busy = threading.get_ident()
+        if program is not None and program.writes:
+            wait_while(lambda: program.active > 0)
         return True
 
     def end_recording(self):
         """Another call may record."""
-        self.busy = False
+        self.busy = 0
 
     def __reduce__(self):
         name = getattr(self.raw, "__qualname__", "")
@@ -229,6 +235,8 @@ cdef class Compiled:
             program = self.at_batch(program, leaves, views)
             if program is None:
                 return NOT_THIS
+        if self.busy and program.writes and self.busy != <unsigned long>threading.get_ident():
+            wait_while(lambda: self.busy)            # an audit: the steps of threads stay whole
         program.calls += 1
         if program.audit_due(program.calls) or (self.audit_every and program.calls % self.audit_every == 0):
             run = self.slow(self, spec, leaves, args, kwargs, program)
@@ -238,6 +246,16 @@ cdef class Compiled:
         if result is NOT_THIS:
             program.calls -= 1
         return result
+
+
+cdef double LONGEST_WAIT = 1.0           # seconds: what is audited may itself wait for this thread
+
+
+def wait_while(condition):
+    """Let other threads go on while that holds, for a while at most."""
+    start = monotonic()
+    while condition() and monotonic() - start < LONGEST_WAIT:
+        time.sleep(5e-5)
 
 
 cdef object make_compiled = None

@@ -17,8 +17,10 @@ import operator
 import os
 import sys
 import threading
+import time
 import types
 import weakref
+from collections import deque
 from time import perf_counter
 
 import numpy as np

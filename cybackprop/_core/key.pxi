@@ -202,14 +202,14 @@ def leaf_fact(x):
     """What a key knows of an argument: (kind, dtype or format, shape, whether it has a history), or itself."""
     if isinstance(x, Tensor) and not (<Tensor>x).a.mutable:
         return "tensor", (<Tensor>x).a.dtype, array_shape((<Tensor>x).a), (<Tensor>x).record is not None
-    if isinstance(x, np.ndarray):
+    if is_array(x):
         with memoryview(x) as view:
             return "array", view.format.encode(), x.shape, False
     if isinstance(x, STATIC) or type(x) in (range, slice):
         return "static", x, type(x), False
     linked = isinstance(x, Tensor) and (<Tensor>x).record is not None
     try:                                 # a program does not keep what it is for alive
-        kept = x if PyFunction_Check(x) or PyMethod_Check(x) else weakref.ref(x)
+        kept = x if PyFunction_Check(x) or PyMethod_Check(x) or type(x) is functools.partial else weakref.ref(x)
     except TypeError:
         kept = x
     return "object", kept, type(x).__name__, linked

@@ -50,6 +50,9 @@ cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(PyObject *x)
     Py_ssize_t PyDict_Size(object x)
     int PyDict_Next(object x, Py_ssize_t *at, PyObject **key, PyObject **value)
+    int Py_EnterRecursiveCall(const char *where)
+    void Py_LeaveRecursiveCall()
+    void PyErr_Clear()
 
 
 class Absent:
@@ -60,7 +63,9 @@ class Absent:
 
 
 ABSENT = Absent()
+cdef tuple BY_CONTENT = (list, dict, set)               # others have attributes too, a factory, a length at most
 cdef tuple STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic)
+cdef tuple ARRAYS = (Tensor, np.ndarray)
 
 
 def own_dict(x):
@@ -97,7 +102,7 @@ cdef class Place:
     ----------
     where : str
         "item" of a dict; "cell": in a closure's cell; "slot": of an object, by its descriptor; "element" of a list;
-        "probe": what a function of this package returns.  "type" of an object; "function": code and defaults; "class":
+        "probe": what a function of this package returns.  "type" of an object, or of what a weak reference leads to; "function": code and defaults; "class":
         what it has under some names; "content": the elements of a container; "bytes" of an array.
     holder, key : object
     expected : object
@@ -145,10 +150,11 @@ cdef class Content:
             self.keys, self.parts = list(dict.keys(x)), list(dict.values(x))
         elif isinstance(x, list):
             self.keys, self.parts = None, list.copy(x)
-        else:                            # a set or a deque, whose iterators are built in
-            self.keys, self.parts = None, [y for y in x]
+        else:
+            self.keys, self.parts = None, elements(x)
 
-    cdef bint same(self, Places places, object x) except -1:
+    cdef bint same(self, Places places, object x, bint own) except -1:
+        """own: x is the container that was looked at, whose arrays have a Place each, and not another in its place."""
         cdef Py_ssize_t i, at = 0, n = len(self.parts)
         cdef PyObject *key
         cdef PyObject *value
@@ -162,7 +168,10 @@ cdef class Content:
                     return False
                 if key != PyTuple_like(self.keys, i) and not agree(<object>key, self.keys[i]):
                     return False
-                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i]):
+                if value == PyTuple_like(self.parts, i) or (own and issubclass(type(self.keys[i]), STATIC)
+                                                            and issubclass(type(self.parts[i]), ARRAYS)):
+                    continue
+                if not places.same(<object>value, self.parts[i], False):
                     return False
             return True
         if isinstance(x, list):
@@ -170,15 +179,26 @@ cdef class Content:
                 return False
             for i in range(n):
                 value = PyList_GET_ITEM(<PyObject *>x, i)
-                if value != PyTuple_like(self.parts, i) and not places.same(<object>value, self.parts[i]):
+                if value == PyTuple_like(self.parts, i) or (own and issubclass(type(self.parts[i]), ARRAYS)):
+                    continue
+                if not places.same(<object>value, self.parts[i], False):
                     return False
             return True
-        if len(x) != n:
+        found = elements(x)
+        if len(found) != n:
             return False
-        for now, then in zip([y for y in x], self.parts):
-            if now is not then and not places.same(now, then):
+        for now, then in zip(found, self.parts):
+            if now is not then and not places.same(now, then, False):
                 return False
         return True
+
+
+cdef list elements(x):
+    """What is in a set, deque or tuple, also one of a subclass that iterates otherwise."""
+    for kind in (set, frozenset, tuple, deque):
+        if isinstance(x, kind):
+            return list(kind.__iter__(x))
+    raise TypeError(f"{type(x).__name__} is no container")
 
 
 cdef inline PyObject *PyTuple_like(list parts, Py_ssize_t i) noexcept:
@@ -187,6 +207,7 @@ cdef inline PyObject *PyTuple_like(list parts, Py_ssize_t i) noexcept:
 
 cdef struct place_entry:                 # what `holds` reads of a Place; the Place keeps the objects
     int where
+    bint anew                            # the array in it is read at each call, whichever it is
     unsigned tag                         # of a class when its names were last looked up
     PyObject *holder
     PyObject *key
@@ -203,6 +224,8 @@ cdef class Places:
     places : list of Place
     inputs : set of int
         ids of the arrays among them that operations took whole: their values may change, not their shape and dtype.
+    anew : set of int
+        ids of the Places whose array is read at each call, and at no other Place: another may lie there.
     """
     cdef readonly list places
     cdef readonly set inputs
@@ -210,7 +233,7 @@ cdef class Places:
     cdef place_entry *entries
     cdef Py_ssize_t n
 
-    def __cinit__(self, list places, inputs=()):
+    def __cinit__(self, list places, inputs=(), anew=()):
         cdef Place p
         cdef Py_ssize_t i
         self.inputs = set(inputs)
@@ -224,6 +247,7 @@ cdef class Places:
         for i in range(self.n):
             p = <Place>self.places[i]
             self.entries[i].where = p.where
+            self.entries[i].anew = id(p) in anew
             self.entries[i].holder, self.entries[i].key = <PyObject *>p.holder, <PyObject *>p.key
             self.entries[i].expected = NULL if p.expected is ABSENT else <PyObject *>p.expected
 
@@ -231,10 +255,13 @@ cdef class Places:
         free(self.entries)
 
     cdef bint holds(self) except -1:
-        return self.first_change(0) < 0
+        return self.first_change(0, False) < 0
 
-    cdef Py_ssize_t first_change(self, Py_ssize_t start) except -2:
-        """The number of the first place from `start` on where something else is now; -1: there is none."""
+    cdef Py_ssize_t first_change(self, Py_ssize_t start, bint exact) except -2:
+        """The number of the first place from `start` on where something else is now; -1: there is none.
+
+        exact: another tensor is something else too, also where it would be read anew.
+        """
         cdef Py_ssize_t i
         cdef place_entry *e
         for i in range(start, self.n):
@@ -254,15 +281,15 @@ cdef class Places:
                     continue
             elif e.where == THE_CLASS and e.tag != 0 and cbp_type_tag(e.holder) == e.tag:
                 continue
-            if not self.entry_holds(e, <Place>self.places[i]):
+            if not self.entry_holds(e, <Place>self.places[i], exact):
                 return i
         return -1
 
-    cdef bint entry_holds(self, place_entry *e, Place p) except -1:
+    cdef bint entry_holds(self, place_entry *e, Place p, bint exact) except -1:
         """The slower comparison: by value."""
         cdef Py_ssize_t k
         if p.where == THE_CONTENT:
-            return (<Content>p.expected).same(self, p.holder)
+            return (<Content>p.expected).same(self, p.holder, True)
         if p.where == THE_BYTES:
             return array_bytes(p.holder) == p.expected
         if p.where == THE_CLASS:
@@ -271,35 +298,52 @@ cdef class Places:
                     return False
             e.tag = cbp_type_tag(e.holder)
             return True
+        if p.where == THE_TYPE and type(p.holder) is weakref.ref and p.expected is not weakref.ref:
+            return type(cbp_referent(p.holder)) is p.expected
         if p.where == THE_TYPE or p.where == THE_FUNCTION:
             return False
         now = p.current()
-        return now is p.expected or (now is not ABSENT and self.same(now, p.expected))
+        return now is p.expected or (now is not ABSENT and self.same(now, p.expected, e.anew and not exact))
 
-    cdef bint same(self, object now, object then) except -1:
-        """Whether a program for `then` is right for `now`."""
+    cdef bint same(self, object now, object then, bint anew) except -1:
+        """Whether a program for `then` is right for `now`; anew: it reads the array there at each call."""
         if now is then:
             return True
         if type(now) is not type(then):
             return False
         if isinstance(then, Tensor):     # read anew, unless it changes in place or takes a gradient
-            return (not (<Tensor>then).a.mutable and (<Tensor>then).record is None and (<Tensor>now).record is None
-                    and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype and same_shape((<Tensor>now).a, (<Tensor>then).a))
+            return (anew and not (<Tensor>now).a.mutable and not (<Tensor>then).a.mutable
+                    and (<Tensor>then).record is None and (<Tensor>now).record is None
+                    and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype
+                    and same_shape((<Tensor>now).a, (<Tensor>then).a))
         known = self.contents.get(id(then))
-        if isinstance(then, np_ndarray):
+        if issubclass(type(then), np_ndarray):
             if id(then) in self.inputs:
-                return now.dtype == then.dtype and now.shape == then.shape
+                return anew and now.dtype == then.dtype and now.shape == then.shape
             return known is not None and array_bytes(now) == known
-        return (<Content>known).same(self, now) if type(known) is Content else agree(now, then)
+        if type(known) is not Content or type(then) not in BY_CONTENT:
+            return agree(now, then)
+        if Py_EnterRecursiveCall(b" in a comparison"):           # it holds itself
+            PyErr_Clear()
+            return False
+        try:
+            return (<Content>known).same(self, now, False)
+        finally:
+            Py_LeaveRecursiveCall()
 
-    def changed(self):
-        """The Places where something else is now."""
-        cdef Py_ssize_t i = self.first_change(0)
+    def changed(self, bint exact=False):
+        """The Places where something else is now; exact: another tensor is something else, as after a run that put it there."""
+        cdef Py_ssize_t i = self.first_change(0, exact)
         found = []
         while i >= 0:
             found.append(self.places[i])
-            i = self.first_change(i + 1)
+            i = self.first_change(i + 1, exact)
         return found
+
+
+def is_function(Place p):
+    """Whether a place is the code of a function."""
+    return p.where == THE_FUNCTION
 
 
 def is_bytes(Place p):
@@ -312,11 +356,12 @@ def array_bytes(x):
     return x.dtype.str, x.shape, x.tobytes()
 
 
-cpdef bint agree(object now, object then) except -1:
+cpdef bint agree(object now, object then, set pairs=None) except -1:
     """Whether a value is what it was: that very object, or one that nothing can distinguish from it.
 
-    Numbers and strings count by type and value (a NaN is a NaN, -0.0 is not 0.0), functions by code, defaults and what
-    they close over, methods and partials by their parts, tuples by their elements.
+    Numbers and strings count by type and value (a NaN is a NaN, -0.0 is not 0.0), functions by code, defaults, attributes
+    and what they close over, methods and partials by their parts, tuples by their elements.  pairs: of functions that are
+    being compared.
     """
     cdef double x, y
     if now is then:
@@ -326,47 +371,66 @@ cpdef bint agree(object now, object then) except -1:
     if type(then) is float:
         x, y = now, then
         return (x == y and copysign(1, x) == copysign(1, y)) or (x != x and y != y)
-    if isinstance(then, (np.generic, complex)):
+    if issubclass(type(then), (np.generic, complex)):
         return bytes(np.asarray(now)) == bytes(np.asarray(then)) or bool(now != now and then != then)
     if type(then) in (int, str, bytes, range):
         return now == then
-    if PyMethod_Check(then):             # a bound method is made anew each time it is read
-        return now.__self__ is then.__self__ and agree(now.__func__, then.__func__)
-    if PyFunction_Check(then):
-        return same_function(now, then)
-    if type(then) is tuple or (isinstance(then, tuple) and hasattr(type(then), "_fields")):
-        return agree_all(tuple.__iter__(now), tuple.__iter__(then), tuple.__len__(now), tuple.__len__(then))
-    if type(then) is functools.partial:
-        return (agree(now.func, then.func) and agree(now.args, then.args)
-                and list(now.keywords) == list(then.keywords)
-                and agree(tuple(now.keywords.values()), tuple(then.keywords.values())))
     if type(then) is slice:
         return agree((now.start, now.stop, now.step), (then.start, then.stop, then.step))
     if type(then) is frozenset:
-        return all([isinstance(part, STATIC) for part in (*now, *then)]) and now == then
-    if isinstance(then, np.dtype):
+        return agree(tuple(now), tuple(then))            # in their order, which loops see
+    if issubclass(type(then), np.dtype):
         return now == then
-    return type(then) is type(len) and now == then       # append of one list, say
+    if type(then) is type(len):
+        return now == then               # append of one list, say
+    if Py_EnterRecursiveCall(b" in a comparison"):       # too deep
+        PyErr_Clear()
+        return False
+    try:
+        return agree_parts(now, then, set() if pairs is None else pairs)
+    finally:
+        Py_LeaveRecursiveCall()
 
 
-cdef bint agree_all(now, then, Py_ssize_t n, Py_ssize_t m) except -1:
+cdef bint agree_parts(object now, object then, set pairs) except -1:
+    if PyMethod_Check(then):             # a bound method is made anew each time it is read
+        return now.__self__ is then.__self__ and agree(now.__func__, then.__func__, pairs)
+    if PyFunction_Check(then):
+        return same_function(now, then, pairs)
+    if type(then) is tuple or (isinstance(then, tuple) and hasattr(type(then), "_fields")
+                               and not own_dict(now) and not own_dict(then)):
+        return agree_all(tuple.__iter__(now), tuple.__iter__(then), tuple.__len__(now), tuple.__len__(then), pairs)
+    if type(then) is functools.partial:
+        return (agree(now.func, then.func, pairs) and agree(now.args, then.args, pairs)
+                and agree_dicts(now.keywords, then.keywords, pairs) and agree_dicts(vars(now), vars(then), pairs))
+    return False
+
+
+cdef bint agree_all(now, then, Py_ssize_t n, Py_ssize_t m, set pairs) except -1:
     if n != m:
         return False
     for x, y in zip(now, then):
-        if not agree(x, y):
+        if not agree(x, y, pairs):
             return False
     return True
 
 
-cdef bint same_function(f, g) except -1:
-    """Whether two functions do the same: made of one code, say, at each call anew."""
+cdef bint agree_dicts(dict now, dict then, set pairs) except -1:
+    return list(now) == list(then) and agree_all(now.values(), then.values(), len(now), len(then), pairs)
+
+
+cdef bint same_function(f, g, set pairs) except -1:
+    """Whether two functions do the same: made of one code, say, at each call anew.  They may close over themselves."""
     if f.__code__ is not g.__code__ or f.__globals__ is not g.__globals__ or f.__kwdefaults__ or g.__kwdefaults__:
         return False
-    if not agree(f.__defaults__, g.__defaults__):
+    if (id(f), id(g)) in pairs:
+        return True
+    pairs.add((id(f), id(g)))
+    if not agree(f.__defaults__, g.__defaults__, pairs) or not agree_dicts(f.__dict__, g.__dict__, pairs):
         return False
     for x, y in zip(f.__closure__ or (), g.__closure__ or ()):
         try:
-            if not agree(x.cell_contents, y.cell_contents):
+            if not agree(x.cell_contents, y.cell_contents, pairs):
                 return False
         except ValueError:               # an empty cell
             return False

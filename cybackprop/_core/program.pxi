@@ -59,7 +59,8 @@ cdef class Program:
     cdef readonly Derivative derivative  # None: the results take no gradient
     cdef public Key key                  # of the calls that it is for
     cdef public Py_ssize_t calls         # so far, the recorded one among them
-    cdef public int unsure               # audits that told nothing
+    cdef public int unsure               # audits in a row that told nothing
+    cdef public bint audited             # an audit has found equal bits
     cdef public object inputs_seen       # which inputs have been seen to vary: transforms/auditing.py
     cdef public object sample            # of the recording, until there are three: transforms/batches.py
     cdef public object family            # batch size -> the program at that size; None: it has one size

@@ -237,14 +237,14 @@ cdef class Recorder:
         v = self.ids.get(<size_t>cbp_array_root(a))
         return v is not None and self.p.values[<int32_t>v].of >= 0
 
-    cdef int see_grad(self, Tensor t, bint read) except -1:
-        """t.grad is about to be read, or written."""
-        if id(t) in self.grads:
-            return 0
-        self.grads[id(t)] = [t, t.grad_, read]
-        if read and t.grad_ is not None and <size_t>(<Tensor>t.grad_).a not in self.ids:
-            self.input((<Tensor>t.grad_).a, ("grad", t))
-        return 0
+    cdef object see_grad(self, Tensor t, bint read):
+        """t.grad, which is about to be read or written; another thread may put another one there at any time."""
+        grad = t.grad_
+        if id(t) not in self.grads:
+            self.grads[id(t)] = [t, grad, read]
+            if read and grad is not None and <size_t>(<Tensor>grad).a not in self.ids:
+                self.input((<Tensor>grad).a, ("grad", t))
+        return grad
 
     # ---- what only a body's recorder wants to know: body.pxi
 
@@ -332,12 +332,15 @@ cdef class Recorder:
         """file:line of the code that runs."""
         return line_of(written_by("")) or "an unknown line"
 
-    def read_as_cast(self):
-        """Inputs that are only ever cast to one float dtype are read as that: the caller's memory, without a copy."""
+    def read_as_cast(self, results):
+        """Inputs that are only ever cast to one float dtype, and no results, are read as that: the caller's memory,
+        without a copy."""
         cdef int32_t i, k, v
         cdef cbp_instr *x
         casts = {v: None for v, source in self.sources.items() if source[0] == "arg" and isinstance(source[2], np_ndarray)
                  and not (source[2].dtype.kind == "u" and source[2].dtype.itemsize == 8)}
+        for t in results:
+            casts.pop(self.ids.get(<size_t>(<Tensor?>t).a), None)
         for i in range(self.p.n_instrs if casts else 0):
             x = &self.p.instrs[i]
             for k in range(x.n_in):
@@ -475,7 +478,7 @@ cdef class Recorder:
         return "a value"
 
     def recorded(self):
-        """[(op, line, the operation as bytes, its values, what it runs)] of all instructions but guards.
+        """[(op, line, the operation as bytes, its values, what it runs)] of the run's instructions but guards.
 
         Values are numbered in order of use; what a loop runs is a list of the same kind for each of its programs.
         """
@@ -485,7 +488,7 @@ cdef class Recorder:
         rows, seen = [], {-1: -1}
         for i in range(self.p.n_instrs):
             x = &self.p.instrs[i]
-            if x.op.kind != CBP_OP_guard:
+            if x.op.kind != CBP_OP_guard and x.segment == 0:
                 values = [seen.setdefault(cbp_in(self.p, x)[k], len(seen)) for k in range(x.n_in + x.n_out)]
                 memcpy(&op, &x.op, sizeof(cbp_op))
                 op.loop = NULL           # another recording has another
@@ -495,12 +498,14 @@ cdef class Recorder:
         return rows
 
     def constants(self, but):
-        """[(tensor, op, line that reads it first)] of all constants but those values, in order of use."""
+        """[(tensor, op, line that reads it first)] of the run's constants but those values, in order of use."""
         cdef int32_t i, k, v
         cdef cbp_instr *x
         found = {}
         for i in range(self.p.n_instrs):
             x = &self.p.instrs[i]
+            if x.segment > 0:            # a sweep that comes later, if at all
+                continue
             if x.op.loop != NULL:
                 for row in self.loops[<size_t>x.op.loop].constants:
                     found[id(row)] = row

@@ -58,9 +58,15 @@ def versions(Program p):
     return [cbp_array_version(p.states[k]) for k in range(p.n_states)]
 
 
-def written_by_others(Program p, list versions, Recorder r):
-    """Whether a State of p was written since by someone who is not the run that r has recorded."""
+def written_by_others(Program p, list versions, Before before, Recorder r, list effects):
+    """Whether a State of p or a gradient was written since by someone who is not the run that r has recorded."""
     cdef int k
+    for t, grad, _ in r.grads.values():
+        if before.grads.get(id(t), grad) is not grad:
+            return True
+    for _, grad in effects:
+        if grad is not None and not r.known(grad):
+            return True
     for k in range(p.n_states):
         own = r.writes.get(<size_t>cbp_array_root(p.states[k]), 0)
         if cbp_array_version(p.states[k]) != <long long>versions[k] + <long long>own:
@@ -72,7 +78,14 @@ def differences(Program p, Frame frame, list made, list results, list effects):
     """The first output or state in which a rehearsal differs from what is there now, or None."""
     cdef int32_t v
     cdef int k
-    cdef list now = [*results, *[g for _, g in effects if g is not None]]
+    cdef dict grads = {id(t): (<Tensor>t).grad_ for t, _ in p.effects}
+    cdef list now
+    if any([id(t) not in grads for t, _ in effects]):
+        return "set of gradients", "its sweeps"
+    grads |= {id(t): g for t, g in effects}
+    if any([(number is None) != (grads[id(t)] is None) for t, number in p.effects]):
+        return "set of gradients", "its sweeps"
+    now = [*results, *[grads[id(t)] for t, number in p.effects if number is not None]]
     for k in range(len(made)):
         if not same_bits((<Tensor>made[k]).a, (<Tensor>now[k]).a):
             return ("result" if k < p.n_results else "gradient"), maker(p, p.output_values[k])

@@ -282,9 +282,8 @@ cdef class Sweep:
         new = []
         for owner, g in self.results:
             t = <Tensor>owner
-            if recording():
-                (<Recorder>cbp_recorder).see_grad(t, True)
-            new.append((t, g if t.grad_ is None else binary(ADD, t.grad_, g)))
+            old = (<Recorder>cbp_recorder).see_grad(t, True) if recording() else t.grad_
+            new.append((t, g if old is None else binary(ADD, old, g)))
         for owner, g in new:
             (<Tensor>owner).grad_ = g
         self.results = []

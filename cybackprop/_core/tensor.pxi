@@ -75,9 +75,7 @@ cdef class Tensor:
     @property
     def grad(self):
         """The gradient that backward left here, a Tensor, or None."""
-        if recording():
-            (<Recorder>cbp_recorder).see_grad(self, True)
-        return self.grad_
+        return (<Recorder>cbp_recorder).see_grad(self, True) if recording() else self.grad_
 
     @grad.setter
     def grad(self, value):

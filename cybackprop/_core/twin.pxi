@@ -61,7 +61,7 @@ cdef class Twins:
         cdef Place p
         cdef list found = []
         for p in mine.places:
-            if p.where == AT_PROBE or mine.inputs:
+            if p.where == AT_PROBE or p.where == THE_BYTES or mine.inputs:
                 raise LookupError(f"{p.label} is found by a walk")
             found.append(read_at(p, self.known(p.holder)))
         return Places(found)
@@ -100,10 +100,8 @@ cdef Place read_at(Place p, holder):
         q.expected = holder.__code__, holder.__defaults__, holder.__kwdefaults__
     elif p.where == THE_CLASS:
         q.expected = [type_lookup(holder, name) for name in p.key]
-    elif p.where == THE_CONTENT:
-        q.expected = Content(holder)
     else:
-        q.expected = array_bytes(holder)
+        q.expected = Content(holder)
     return q
 
 
@@ -134,8 +132,8 @@ def program_twin(Program p, Twins twins, Places places, facts):
     q.lines, q.recorded, q.constants, q.loops, q.frames = p.lines, p.recorded, p.constants, p.loops, []
     q.others = [found[id(x)] if type(x) is Place else twins.known(x) if isinstance(x, Tensor) else x for x in p.others]
     q.effects = [(twins.known(owner), number) for owner, number in p.effects]
-    q.single, q.result, q.reuse = True, p.result, p.reuse
-    q.n_results, q.n_outputs, q.n_inputs = p.n_results, p.n_outputs, p.n_inputs
+    q.single, q.reuse, q.n_results, q.n_outputs, q.n_inputs = True, p.reuse, p.n_results, p.n_outputs, p.n_inputs
+    q.result = p.result                  # of one tensor, which holds nothing
     q.inputs = <program_input *>calloc(q.n_inputs + 1, sizeof(program_input))
     q.output_values = <int32_t *>calloc(q.n_outputs + 1, sizeof(int32_t))
     q.p = cbp_program_twin(p.p)

@@ -59,9 +59,7 @@ cdef int read_member(str row, const cbp_optim_info *info, tuple member, cbp_arra
     p = member[0]
     if p is None:
         raise ValueError(f"{row}: a member has no Parameter")
-    if recording():
-        (<Recorder>cbp_recorder).see_grad(p, True)
-    g = p.grad_
+    g = (<Recorder>cbp_recorder).see_grad(p, True) if recording() else p.grad_
     if g is None:
         return 0
     if g.a.dtype != p.a.dtype or not same_shape(g.a, p.a):

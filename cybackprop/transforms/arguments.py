@@ -12,8 +12,8 @@ from cybackprop._core.engine import Tensor, unpack
 
 STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, enum.Enum, range, slice)
 CONSTANT = (*STATIC, Tensor, type, np.dtype, types.ModuleType, types.BuiltinFunctionType)
-CHANGES = ("the call changes a container among its arguments, and the caller's does not change with it; return what is "
-           "new instead")
+CHANGES = ("the call changes a container among its arguments, and the caller's does not change with it in later calls; "
+           "return what is new instead")
 
 
 def given(leaves):
@@ -24,7 +24,8 @@ def given(leaves):
 def call(function, args, kwargs, leaves, new):
     """function(*args, **kwargs) with new leaves; a container is the caller's own unless there is another leaf in it.
 
-    Returns the result, and the containers that were made for the call: [(container, a copy)].
+    Returns the result, and all containers that may change: [(the one that the function has, what was in it, whether it
+    was made for the call)].
     """
     made = []
     engine.enter_compiled()
@@ -47,22 +48,19 @@ def run_eagerly(compiled, args, kwargs):
     """A call of a compiled function that is neither recorded nor replayed: as any other, of tensors."""
     _, leaves = unpack(args, kwargs)
     result, made = call(compiled.function, args, kwargs, leaves, given(leaves))
-    if changed(made):
+    if changed(x for x in made if x[2]):
         compiled.history.warn_once(CHANGES)
     return strong(result)
 
 
 def changed(made):
-    """Whether a container that was made for a call is not what it was: the caller's does not change with it."""
-    return any(not _alike(now, then) for now, then in made)
+    """Whether a container among a call's arguments is not what it was."""
+    return any(not _alike(x, *then) for x, then, _ in made)
 
 
-def _alike(now, then):
-    if isinstance(then, dict):
-        return list(now) == list(then) and all(map(_is, now.values(), then.values()))
-    if isinstance(then, (list, tuple)):
-        return len(now) == len(then) and all(map(_is, now, then))
-    return _alike(vars(now), vars(then))
+def _alike(x, keys, parts):
+    _, now, found = _parts(x)
+    return now == keys and len(found) == len(parts) and all(map(_is, found, parts))
 
 
 def _is(x, y):
@@ -88,11 +86,10 @@ def _exchanged(x, left, made):
     if kind is None:
         return next(left)
     new = [_exchanged(part, left, made) for part in parts]
-    if all(map(_is, new, parts)):
-        return x
-    other = rebuilt(kind, new, keys, x)
+    own = all(map(_is, new, parts))
+    other = x if own else rebuilt(kind, new, keys, x)
     if not isinstance(x, tuple):
-        made.append((other, copy.copy(other)))
+        made.append((other, (keys, new), not own))
     return other
 
 
@@ -157,21 +154,23 @@ def _others(spec):
     return [what] if kind == "other" else [x for child in children or () for x in _others(child)]
 
 
-def difference(make, again):
+def difference(make, again, leaves):
     """What of the results that is no tensor another run has made otherwise: (it, what it was), or None."""
-    return _difference(make.args[0], again.args[0])
+    return _difference(make.args[0], again.args[0], leaves)
 
 
-def _difference(spec, other):
+def _difference(spec, other, leaves):
     (kind, what, children), (kind2, what2, children2) = spec, other
     if type(kind) is not type(kind2) or (isinstance(kind, (str, type)) and kind != kind2):
         return kind2, kind
     if children is None:
+        if kind == "argument":           # f(x, x) returns the first and the second
+            return None if leaves[what2] is leaves[what] else (f"argument {what2}", f"argument {what}")
         counts = isinstance(what, STATIC) or kind != "other"
         return (what2, what) if counts and not engine.agree(what2, what) else None
     if what != what2 or len(children) != len(children2):
         return what2 or len(children2), what or len(children)
-    return next(filter(None, map(_difference, children, children2)), None)
+    return next(filter(None, (_difference(x, y, leaves) for x, y in zip(children, children2, strict=True))), None)
 
 
 # NOTE: functions inside functions that call themselves would be cycles, and hold tensors until the collector comes.

@@ -59,7 +59,7 @@ def audited(program, leaves, record):
     """An eager call, as a Recorded, after a replay on copies; None: the program refused, the call is not for it.
 
     And what differed, as text or None; and whether that is sure: not where another thread wrote a State of the program
-    between the copy and the end.
+    or a gradient between the copy and the end.
 
     record: runs the function and records it.
     """
@@ -68,13 +68,18 @@ def audited(program, leaves, record):
     if rehearsal is None:                # another branch: this call is not for the program
         return None, None, True
     run = record()
+
+    def written():
+        return engine.written_by_others(program, versions, rehearsal[0], run.recorder, run.effects)
+
+    disturbed = written()                # before they are compared, and below while they were
     wrong = _compared(program, leaves, rehearsal, run)
-    return run, wrong, wrong is None or not engine.written_by_others(program, versions, run.recorder)
+    return run, wrong, wrong is None or not (disturbed or written())
 
 
 def _compared(program, leaves, rehearsal, run):
     before, after, made, _ = rehearsal
-    other = program.result and difference(program.result, run.make)
+    other = program.result and difference(program.result, run.make, leaves)
     if other:
         return f"it returned {other[0]!r} where it had returned {other[1]!r}"
     if program.result is None and run.result is not None:

@@ -109,7 +109,7 @@ def _sees_order(function):
 
 def _slow(compiled, spec, leaves, args, kwargs, program):
     """A call that runs eagerly: because there is no program for it, or to check one (None: it is not for this call)."""
-    if not compiled.begin_recording():   # another thread records, or the function itself has called it
+    if not compiled.begin_recording(program):            # another thread records, or the function itself has called it
         if program is not None:
             program.calls -= 1           # the audit is still to come
         return run_eagerly(compiled, args, kwargs) if program is None else _Eager(run_eagerly(compiled, args, kwargs))
@@ -138,6 +138,7 @@ def _audited(compiled, spec, leaves, args, kwargs, program):
     if not sure:
         _unsure(compiled, program)
         return run
+    program.unsure, program.audited = 0, program.audited or not wrong
     if program.inputs_seen is not None:
         program.inputs_seen.look(leaves, program.key)
     changed = program.key.changed()
@@ -159,9 +160,11 @@ def _unsure(compiled, program):
     program.unsure += 1
     if program.unsure < MOST_UNSURE:
         program.calls -= 1
-    elif program.unsure == MOST_UNSURE:
-        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them "
-                                   "told anything; from now on it runs without")
+        return
+    program.unsure = 0
+    if not program.audited:
+        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them has "
+                                   "told yet whether a replay does what the function does")
 
 
 def _recorded(compiled, spec, leaves, args, kwargs):
@@ -187,6 +190,7 @@ def _recorded(compiled, spec, leaves, args, kwargs):
             run.unusable = str(error)
     if run.unusable is not None:
         if strict:
+            run.recorder.put_back()
             raise TapeError(f"compile: {history.name}: {run.unusable}")
         history.recorded(None, run.unusable)
         if run.changed:
@@ -210,13 +214,12 @@ def _run(function, spec, leaves, args, kwargs, surroundings, strict, again):
     recorder.watches_shapes, recorder.saves = again, True
     if strict:
         recorder.before = {}
-    run = None
     try:
-        run = Recorded(function, spec, leaves, args, kwargs, surroundings, recorder=recorder, strict=strict)
-    finally:
-        if strict and (run is None or run.unusable is not None):
+        return Recorded(function, spec, leaves, args, kwargs, surroundings, recorder=recorder, strict=strict)
+    except BaseException:
+        if strict:
             recorder.put_back()
-    return run
+        raise
 
 
 def _program(compiled, spec, facts, leaves, run):
@@ -246,4 +249,4 @@ def _why(compiled, spec, leaves, before):
 def _alike(facts, others):
     """Whether arguments are of one kind; objects are not compared, which might run code of theirs."""
     return len(facts) == len(others) and all(
-        x[0] == y[0] and (x[0] == "object" or x == y) for x, y in zip(facts, others, strict=True))
+        x[0] == y[0] and (x[0] == "object" or engine.agree(x, y)) for x, y in zip(facts, others, strict=True))

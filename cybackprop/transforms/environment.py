@@ -6,8 +6,10 @@ any name that the code reached so far mentions.  No code of the user's runs mean
 iterator say, is an `obstacle`: there is no program then.  docs/adr/0013-environments.md has the reasons.
 """
 
+import array
 import builtins
 import collections
+import contextlib
 import contextvars
 import enum
 import functools
@@ -29,6 +31,7 @@ from cybackprop._core.engine import (
     Place,
     Tensor,
     array_bytes,
+    is_array,
     own_dict,
     referent,
     type_lookup,
@@ -38,6 +41,7 @@ from cybackprop.transforms.codes import in_library
 
 STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, enum.Enum, range, slice)
 CONTAINERS = (list, dict, set, frozenset, collections.deque)
+LOOKED_INTO = (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)       # in libraries
 MOST = 65536                             # elements of a container, bytes of an array, places in all
 
 
@@ -48,7 +52,7 @@ class Environment:
     ----------
     function : callable
     leaves : list
-        The arguments; arrays and tensors among them are inputs and are not looked at.
+        The arguments; those that are tensors inside are inputs and are not looked at.
     borrowed : sequence
         Objects that are alive in each call and must not be kept alive: a method's self, objects among the arguments.
 
@@ -69,11 +73,12 @@ class Environment:
         self.places, self.arrays, self.modules, self.counted, self.tensors, self.roots = [], [], [], [], [], []
         self.obstacle = None
         self._seen, self._done, self._names, self._borrowed = {}, set(), {}, {id(x) for x in borrowed}
+        self._several = set()                            # ids of arrays that lie in several places
         self._everything = self._catches = False         # code asks for attributes by computed names; catches errors
         self._left, self._objects, self._classes, self._modules = collections.deque(), [], [], []
         self.see(function, getattr(function, "__name__", type(function).__name__))
         for x in leaves:
-            if not isinstance(x, (Tensor, np.ndarray)):
+            if not issubclass(type(x), Tensor) and not is_array(x):
                 self.see(x, "an argument")
         self._walk()
         for cls, label in self._classes:
@@ -84,10 +89,14 @@ class Environment:
         """Whether the walk has met a thing."""
         return id(x) in self._seen
 
+    def lies_once(self, array):
+        """Whether an array was found in one place only."""
+        return id(array) not in self._several
+
     def appeared(self):
         """Labels of attributes of mentioned names that were not there when the walk looked."""
-        return [f"{label}.{name}" for x, label, own, _ in self._objects for name in self._names.keys() & (own or {}).keys()
-                if (id(own), name) not in self._done]
+        return [f"{label}.{name}" for _, label, own, _ in self._objects if own
+                for name in self._names.keys() & own.keys() if (id(own), name) not in self._done]
 
     def _walk(self):
         """Until there is nothing new: neither things, nor names of attributes for those that are known."""
@@ -112,13 +121,13 @@ class Environment:
 
     def place(self, where, holder, key, value, label):
         """Note a place, and look at what lies there."""
-        if (id(holder), key if isinstance(key, (str, int)) else id(key)) in self._done:
+        if (id(holder), key if issubclass(type(key), (str, int)) else id(key)) in self._done:
             return
-        self._done.add((id(holder), key if isinstance(key, (str, int)) else id(key)))
+        self._done.add((id(holder), key if issubclass(type(key), (str, int)) else id(key)))
         self._seen.setdefault(id(holder), holder)
         place = Place(where, holder, key, value, label)
         self.places.append(place)
-        if isinstance(value, (Tensor, np.ndarray)):
+        if issubclass(type(value), (Tensor, np.ndarray)):
             self.arrays.append((place, value))
         self.see(value, label)
 
@@ -129,25 +138,31 @@ class Environment:
 
     def see(self, x, label):
         """Something was found: it will be looked at."""
-        if id(x) not in self._seen and x is not ABSENT and not isinstance(x, STATIC):
+        if id(x) in self._seen:
+            if issubclass(type(x), (Tensor, np.ndarray)):
+                self._several.add(id(x))
+        elif x is not ABSENT and (not issubclass(type(x), STATIC) or is_users_enum(x)):
             self._seen[id(x)] = x
             self._left.append((x, label))
 
     def _look(self, x, label):
-        kind = type(x)
-        look = _known.get(kind)
-        if look is None:
-            look = _look_at(kind)
-            if not codes.is_users(kind):                 # a class of the user's may change
-                _known[kind] = look
-        look(self, x, label)
-
-    def _iterator(self, x, label):
-        self._stop(label, "is an iterator, which moves on when it is read; hand over what it gives as an argument")
-
-    def _opaque(self, x, label):
-        self._stop(label, f"is a {type(x).__name__}, whose state can't be compared; hand it over as an argument, or "
-                          "keep what changes in a cb.State")
+        if type_lookup(type(x), "guarded_by_programs") is True:
+            look = E._nn_module if type_lookup(type(x), "named_modules") is not ABSENT else E._counted
+        elif type_lookup(type(x), "program_attributes") is not ABSENT:
+            look = E._trainer
+        else:
+            look = next((LOOKS[kind] for kind in type(x).__mro__ if kind in LOOKS), None)
+        if look is not None:
+            look(self, x, label)
+        elif opaque.is_harmless(x):
+            return
+        elif codes.is_plain(type(x)) or issubclass(type(x), enum.Enum):
+            self._object(x, label)
+        elif hasattr(type(x), "__next__"):
+            self._stop(label, "is an iterator, which moves on when it is read; hand over what it gives as an argument")
+        else:
+            self._stop(label, f"is a {type(x).__name__}, whose state can't be compared; hand it over as an argument, "
+                              "or keep what changes in a cb.State")
 
     # ---- code
 
@@ -187,60 +202,63 @@ class Environment:
             part = getattr(x, name, None)
             if part is not None:
                 self.see(part, "self" if name == "__self__" else label)
-        if isinstance(x, types.MethodType):
+        if issubclass(type(x), types.MethodType):
             self.roots.append(("self", x.__self__))
 
     def _builtin(self, x, label):
-        if not isinstance(x.__self__, (types.ModuleType, type(None))):
+        if not issubclass(type(x.__self__), (types.ModuleType, type(None))):
             self.see(x.__self__, label)
         if x is os.getenv:
             self.see(os.environ, "os.environ")
 
     def _cached(self, x, label):
-        self.probe(functools.partial(cached_count, x), f"the cache of {label}")
-        for part in gc.get_referents(x):                 # what it has returned so far may be changed
-            for result in part.values() if type(part) is dict else (part,):
-                if type(result).__name__ != "_lru_list_elem" and not isinstance(result, type):
-                    self.see(result, f"the cache of {label}")
+        self.probe(functools.partial(cached, x), f"the cache of {label}")
+        for part in cached(x):           # what it has returned so far may be changed
+            self.see(part, f"the cache of {label}")
 
     def _getter(self, x, label):
-        self._name(part for name in x.__reduce__()[1] if isinstance(name, str) for part in name.split("."))
+        self._name(part for name in x.__reduce__()[1] if issubclass(type(name), str) for part in name.split("."))
 
     # ---- containers
 
     def _container(self, x, label):
         if x is vars(builtins):
             return
-        if len(x) > MOST:
-            self._stop(label, f"has {len(x)} elements, and a program compares {MOST} at most; make it an array")
+        n = next(kind.__len__(x) for kind in CONTAINERS if issubclass(type(x), kind))
+        if n > MOST:
+            self._stop(label, f"has {n} elements, and a program compares {MOST} at most; make it an array")
             return
         content = Content(x)
         if type(x) not in (frozenset, tuple):
             self.places.append(Place("content", x, None, content, label))
         keys = content.keys or range(len(content.parts))
-        where = "item" if isinstance(x, dict) else "element" if isinstance(x, list) else None
+        where = "item" if issubclass(type(x), dict) else "element" if issubclass(type(x), list) else None
         for key, part in zip(keys, content.parts, strict=True):
-            if isinstance(key, STATIC) and type(part) in STATIC:
+            if issubclass(type(key), STATIC) and type(part) in STATIC:
                 continue
-            inside = f"{label}[{key!r}]" if isinstance(key, STATIC) else label
-            if isinstance(part, (Tensor, np.ndarray)) and where and isinstance(key, STATIC):
+            inside = f"{label}[{key!r}]" if issubclass(type(key), STATIC) else label
+            if issubclass(type(part), (Tensor, np.ndarray)) and where and issubclass(type(key), STATIC):
                 self.place(where, x, key, part, inside)
-            self.see(part, inside)
+            else:
+                self.see(part, inside)
             self.see(key, label)
         if codes.is_users(type(x)) or (own_dict(x) and type(x) not in (dict, list)):
             self._object(x, label)
 
     def _tuple(self, x, label):
         for k, part in enumerate(tuple.__iter__(x)):
-            if isinstance(part, (Tensor, np.ndarray)):
+            if issubclass(type(part), (Tensor, np.ndarray)):
                 self.probe(functools.partial(tuple.__getitem__, x, k), f"{label}[{k}]")
-            self.see(part, f"{label}[{k}]")
+            else:
+                self.see(part, f"{label}[{k}]")
         if codes.is_users(type(x)) and own_dict(x) is not None:
             self._object(x, label)
 
     def _array(self, x, label):
         """Of its bytes; after the run those go that an operation took whole."""
-        if x.nbytes <= MOST and not x.dtype.hasobject:
+        if x.dtype.hasobject:
+            self._stop(label, "is an array of Python objects; make it a list, or an array of numbers")
+        elif x.nbytes <= MOST:
             self.places.append(Place("bytes", x, None, array_bytes(x), label))
         else:
             self.places.append(Place("bytes", x, None, None, label))
@@ -248,9 +266,11 @@ class Environment:
     # ---- objects, classes, modules
 
     def _object(self, x, label):
-        cls = type(x)
-        if id(x) not in self._borrowed:
-            self.places.append(Place("type", x, None, cls, f"the class of {label}"))
+        cls, holder = type(x), x
+        if id(x) in self._borrowed:
+            with contextlib.suppress(TypeError):         # slots without a place for weak references
+                holder = weakref.ref(x)
+        self.places.append(Place("type", holder, None, cls, f"the class of {label}"))
         self.see(cls, cls.__name__)
         self._objects.append([x, label, own_dict(x), 0])
 
@@ -280,17 +300,20 @@ class Environment:
         x, label, own, since = entry
         names = list(self._names)[since:]
         entry[3] = len(self._names)
-        if isinstance(x, type):
+        if issubclass(type(x), type):
             for name in names:
                 self.see(type_lookup(x, name), f"{label}.{name}")
             if self._everything:
                 for c in x.__mro__:
                     if codes.is_users(c):
                         self._name(n for n in vars(c) if not n.startswith("__"))
-        elif isinstance(x, types.FunctionType):
+                        if (id(c), "everything") not in self._done:      # others may appear
+                            self._done.add((id(c), "everything"))
+                            self.probe(functools.partial(class_names, c), f"vars({c.__name__})")
+        elif issubclass(type(x), types.FunctionType):
             for name in own.keys() & names:
                 self.place("item", own, name, own[name], f"{label}.{name}")
-        elif isinstance(x, types.ModuleType):
+        elif issubclass(type(x), types.ModuleType):
             self._module_attributes(x, label, own, names)
         else:
             self._instance_attributes(x, label, own, names)
@@ -303,7 +326,7 @@ class Environment:
             value = own.get(name, ABSENT)
             if value is ABSENT and (library or not self._catches):
                 continue
-            if library and not isinstance(value, (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)):
+            if library and not issubclass(type(value), LOOKED_INTO):
                 self._seen.setdefault(id(value), value)          # compared, but not looked into
             self.place("item", own, name, value, f"{label}.{name}")
         if module is os and "getenv" in names:
@@ -323,7 +346,7 @@ class Environment:
         for name in (*names, *(codes.slots(x) if everything else ())):
             found = type_lookup(cls, name)
             inside = f"{label}.{name}"
-            if isinstance(found, types.MemberDescriptorType):
+            if issubclass(type(found), types.MemberDescriptorType):
                 value = slot(found, x)
                 if value is not ABSENT or self._catches or codes.is_users(cls):
                     self._seen[id(found)] = found
@@ -339,7 +362,7 @@ class Environment:
             self._done.add((id(x), "slot", id(descriptor)))
             place = Place("slot", x, descriptor, value, label)
             self.places.append(place)
-            if isinstance(value, (Tensor, np.ndarray)):
+            if issubclass(type(value), (Tensor, np.ndarray)):
                 self.arrays.append((place, value))
             self.see(value, label)
 
@@ -362,7 +385,7 @@ class Environment:
         self.counted.append(x)
         own = vars(x)
         for name, value in list(own.items()):
-            if isinstance(value, STATIC):
+            if issubclass(type(value), STATIC):
                 if not name.startswith("_"):
                     self.place("item", own, name, value, f"{label}.{name}")
             elif callable(value):
@@ -392,7 +415,20 @@ class Environment:
         self.probe(functools.partial(getattr, x, "__dict__"), label)
 
     def _reference(self, x, label):
-        self.probe(functools.partial(referent, x), label)
+        found = referent(x)
+        if found is None or isinstance(found, (Tensor, np.ndarray)):
+            self.probe(functools.partial(referent, x), label)
+        else:
+            self._borrowed.add(id(found))
+            self.probe(functools.partial(is_alive, x), label)
+            self.see(found, label)
+
+    def _buffer(self, x, label):
+        if memoryview(x).nbytes > MOST:
+            self._stop(label, f"has {memoryview(x).nbytes} bytes, and a program compares {MOST} at most; hand it over "
+                              "as an argument")
+        else:
+            self.probe(functools.partial(opaque.buffer_state, x), label)
 
     def _view(self, x, label):
         self.probe(functools.partial(dict, x), label)
@@ -415,29 +451,32 @@ def slot(descriptor, x):
         return ABSENT
 
 
-def cached_count(f):
-    """What changes where a cache of functools is cleared or filled."""
-    info = f.cache_info()
-    return info.misses, info.currsize
+def is_users_enum(x):
+    """Whether a thing is a member of an enumeration of the user's, which may have attributes."""
+    return issubclass(type(x), enum.Enum) and codes.is_users(type(x))
+
+
+def class_names(cls):
+    """What a class itself has attributes for."""
+    return tuple(name for name in vars(cls) if not name.startswith("__"))      # pickle adds some
+
+
+def is_alive(reference):
+    """Whether there is still what a weak reference leads to."""
+    return referent(reference) is not None
+
+
+def cached(f):
+    """What a cache of functools holds, in the order of addresses: a hit moves what it finds."""
+    parts = [x for part in gc.get_referents(f) for x in (part.values() if type(part) is dict else (part,))]
+    parts = [x for x in parts if type(x).__name__ != "_lru_list_elem" and not isinstance(x, type)]
+    return tuple(sorted(parts, key=id))
 
 
 def _nothing(environment, x, label):
     """What can't change, or is seen to elsewhere."""
 
 
-def _look_at(kind):
-    """The method of Environment for things of a type."""
-    if type_lookup(kind, "guarded_by_programs") is True:
-        return E._nn_module if type_lookup(kind, "named_modules") is not ABSENT else E._counted
-    if type_lookup(kind, "program_attributes") is not ABSENT:
-        return E._trainer
-    look = next((LOOKS[base] for base in kind.__mro__ if base in LOOKS), None)
-    if look is None and opaque.is_harmless(kind):
-        look = _nothing
-    return look or (E._object if codes.is_plain(kind) else E._iterator if hasattr(kind, "__next__") else E._opaque)
-
-
-_known = weakref.WeakKeyDictionary()     # type, no user's -> how things of it are looked at
 NEVER_READ = {"__class__", "__new__", "__init_subclass__", "__subclasshook__", "__dict__", "__weakref__", "__del__"}
 E = Environment
 LOOKS = {
@@ -447,7 +486,8 @@ LOOKS = {
     types.MethodWrapperType: E._parts, type(functools.lru_cache(len)): E._cached,
     operator.attrgetter: E._getter, operator.methodcaller: E._getter, operator.itemgetter: _nothing,
     list: E._container, dict: E._container, set: E._container, frozenset: E._container, collections.deque: E._container,
-    types.SimpleNamespace: E._object, tuple: E._tuple, np.ndarray: E._array, type: E._class, types.ModuleType: E._module, Tensor: E._tensor,
+    memoryview: E._buffer, bytearray: E._buffer, array.array: E._buffer, tuple: E._tuple, np.ndarray: E._array,
+    types.SimpleNamespace: E._object, type: E._class, types.ModuleType: E._module, Tensor: E._tensor,
     Compiled: E._compiled, contextvars.ContextVar: E._variable, threading.local: E._local,
     weakref.ReferenceType: E._reference, weakref.ProxyType: E._reference, weakref.CallableProxyType: E._reference,
     types.MappingProxyType: E._view, random.Random: E._random, np.random.RandomState: E._numpy_random,

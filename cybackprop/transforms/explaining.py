@@ -123,8 +123,12 @@ def _constants(program):
 def _numbers(program):
     """Numbers that are neither literals nor guarded, nor, as sweeps have them everywhere, 0 or 1."""
     known = {0, 1}
+    if program.key is not None:
+        statics = [what for kind, what, *_ in program.key.leaves if kind == "static"]
+        known.update(x for x in statics if isinstance(x, (int, float)))
     for place in program.key.places.places if program.key is not None else ():
-        known.update(x for x in (place.expected,) if isinstance(x, (int, float)))
+        literals = place.expected[0].co_consts if engine.is_function(place) else (place.expected,)
+        known.update(x for x in literals if isinstance(x, (int, float)))
     known = {float(np.dtype(kind).type(x)) for x in known if abs(x) < 1e38 for kind in ("f4", "f8")}
     found = [(t.numpy().item(), op, line) for t, op, line in program.constants if t.shape == ()]
     return dict.fromkeys(f"{x:.9g} in {op} at {line}" for x, op, line in found if x not in known)

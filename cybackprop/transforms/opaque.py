@@ -1,6 +1,7 @@
-"""Things whose inside the walk of an environment does not read: which are harmless, and what tells how the others are."""
+"""Things whose inside the walk of an environment does not read: which are harmless, what tells how others are."""
 
 import abc
+import collections
 import datetime
 import decimal
 import fractions
@@ -10,6 +11,7 @@ import re
 import threading
 import types
 import uuid
+import zlib
 
 import numpy as np
 
@@ -18,17 +20,38 @@ from cybackprop._core.engine import Tensor
 
 # What never changes, or changes nothing that a function computes.
 HARMLESS = (
-    types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType,
-    types.MemberDescriptorType, types.GenericAlias, types.UnionType, types.CellType, types.CodeType, re.Pattern,
+    types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType, types.MemberDescriptorType, types.GenericAlias, types.UnionType, types.CellType,
+    types.CodeType, re.Pattern,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID,
-    pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.ufunc, np.dtype, memoryview,
-    engine.Recorder, Tensor, type(NotImplemented), type(vars(abc.ABC)["_abc_impl"]),
+    pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.ufunc, np.dtype,
+    type(collections.namedtuple("Pair", "first").first), engine.Recorder, Tensor, type(NotImplemented),
+    type(vars(abc.ABC)["_abc_impl"]),
 )
 
 
-def is_harmless(kind):
-    """Whether things of a type may be named without being compared."""
+def is_harmless(x):
+    """Whether a thing may be named without being compared."""
+    kind = type(x)
     return kind is object or issubclass(kind, HARMLESS) or kind.__module__.partition(".")[0] in ("typing", "cybackprop")
+
+
+def is_of_state(x):
+    """Whether a thing is NumPy's view of a State, which may change with it."""
+    while isinstance(x, np.ndarray):
+        x = x.base
+    return isinstance(x, memoryview) and isinstance(x.obj, engine.State)
+
+
+def array_digest(x):
+    """What tells whether an array that is too large to be copied has changed."""
+    return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+
+
+def buffer_state(x):
+    """What is in the memory that a memoryview, bytearray or array shows."""
+    with memoryview(x) as view:
+        return view.tobytes()
 
 
 def numpy_state(x):

@@ -11,6 +11,7 @@ from cybackprop.transforms.arguments import CHANGES, CONSTANT, call, changed, gi
 from cybackprop.transforms.environment import Environment
 from cybackprop.transforms.facts import Facts
 from cybackprop.transforms.names import leaf_names
+from cybackprop.transforms.opaque import array_digest, is_of_state
 from cybackprop.transforms.rerun import rules
 
 MOST_SWEEPS = 8                          # results that get a sweep of their own; from others the function runs again
@@ -31,10 +32,15 @@ class Surroundings:
         self.places = Places(self.environment.places)
         self.facts = Facts(self.environment.modules, self.environment.counted, self.environment.tensors)
         self._version = engine.structure_version()
+        self._large = [(place, array_digest(place.holder)) for place in self.environment.places
+                       if place.expected is None and engine.is_bytes(place)]
 
     def changed(self):
         """Labels of what is no longer what it was."""
-        found = [place.label for place in self.places.changed()] + self.environment.appeared()
+        others = {id(place) for place, _ in self._large}
+        found = [p.label for p in self.places.changed(exact=True) if id(p) not in others and not is_of_state(p.holder)]
+        found += [place.label for place, digest in self._large if array_digest(place.holder) != digest]
+        found += self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
             found = [self.facts.changed()]
         return found
@@ -88,9 +94,9 @@ class Recorded:
         finally:
             self.recorder.stop()
         strong(self.result)
-        self.recorder.read_as_cast()
         self.effects = [(t, t.grad) for t, before, _ in self.recorder.grads.values()
                         if t.grad is not before and not self.recorder.made(t)]
+        self.recorder.read_as_cast([*self.tensors, *(g for _, g in self.effects if g is not None)])
         try:
             self._judge(made)
         except TapeError as error:
@@ -140,18 +146,23 @@ class Recorded:
 
     def places(self):
         """(Places of the program, {constant value: the Place that finds its array again})."""
-        paths, inputs = {}, set()
+        paths, inputs, anew, returned = {}, set(), set(), set(map(id, others(self.make)))
         before = self._surroundings.environment
         for place, thing in before.arrays:
             values = self.recorder.constant_of(thing)
-            if values and id(thing) not in self.recorder.bases and not getattr(thing, "requires_grad", False):
+            kept = id(thing) in returned or id(thing) in self.recorder.bases
+            if values and not kept and not getattr(thing, "requires_grad", False):
                 inputs.add(id(thing))
                 paths |= dict.fromkeys(values, place)
+            elif not isinstance(thing, Tensor) or self.recorder.known(thing):
+                continue
+            if before.lies_once(thing):                  # else the program would read one place for another, too
+                anew.add(id(place))
         for place in before.places:
             if place.expected is None and engine.is_bytes(place) and id(place.holder) not in inputs:
                 raise TapeError(f"`{place.label}` is an array of {place.holder.nbytes} bytes, too large to be compared at "
                                 "each call; hand it over as an argument, or to an operation as it is")
-        return Places(before.places, inputs), paths
+        return Places(before.places, inputs, anew), paths
 
     def aliases(self):
         """[(Place, number of a leaf)]: places outside that hold the very tensor that is an argument."""
@@ -172,7 +183,7 @@ class Recorded:
         """How the results hang on what is outside, its sweep recorded too; None where nobody can sweep them."""
         outputs = [k for k, t in enumerate(self.tensors) if engine.can_be_swept(t)]
         if len({self.tensors[k].dtype for k in outputs}) > 1:
-            raise TapeError("compile: results of two dtypes take a gradient, which one record can't; return one dtype "
+            raise TapeError("results of two dtypes take a gradient, which one record can't; return one dtype "
                             "(astype), or detach some")
         edge = {}                        # records where the sweep ends: older ones; leaves made inside are nobody's
         for r in engine.reachable([self.tensors[k].record for k in outputs], self._mark):
@@ -186,7 +197,7 @@ class Recorded:
             return None                  # all leaves were made inside
         for r, source in sources.items():
             if source is None:
-                raise TapeError(f"compile: a result depends on a tensor outside with a history ({r.op}, record "
+                raise TapeError(f"a result depends on a tensor outside with a history ({r.op}, record "
                                 f"{r.number}) that later runs would not find; pass it as an argument")
         sources = list(sources.values())
         every = tuple(range(len(outputs)))

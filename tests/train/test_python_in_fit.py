@@ -225,7 +225,7 @@ DOES = {
     "takes from a generator": Case(a_generator, ("Trainer's step: `factors` is an iterator",)),
     "takes from an iterator": Case(an_iterator, ("Trainer's step: `.*factors` is an iterator",)),
     "sets up once": Case(setting_up),
-    "keeps the last": Case(keeping, ("Trainer's step: a tensor that the call made is kept outside",)),
+    "keeps the last": Case(keeping, ("Trainer's step runs eagerly from now on: `own.last` was changed",)),
     "moves a State": Case(a_state),
 }
 

@@ -1,6 +1,10 @@
-"""compile: arguments and results of every kind, branches, paths, batches.  The oracle is the function itself, eager."""
+"""compile: arguments and results of every kind, branches, paths, batches.
+
+The oracle is the function itself: of the same arguments, or, where it does with them what only tensors do, of tensors.
+"""
 
 import collections
+import contextlib
 import copy
 import functools
 import gc
@@ -10,10 +14,12 @@ import weakref
 
 import numpy as np
 import pytest
+from notes import notes
 from samples import same_bits
 
 import cybackprop as cb
 from cybackprop._core import engine
+from cybackprop.transforms.history import MOST_WASTED
 
 Pair = collections.namedtuple("Pair", "first second")
 F = np.random.default_rng(3)
@@ -96,8 +102,8 @@ def test_an_array_beside_a_tensor(name):
 
 
 @pytest.mark.parametrize("values", [(1.0, 2.0, 1.0), (0.0, -0.0), (1, True, 1.0), ("sum", "mean"), (None, 0),
-                                    (float("nan"), 0.0), (np.float32(1), np.float64(1)), ((1, 12), [1, 12]),
-                                    (b"a", "a"),
+                                    (float("nan"), 0.0), (np.int32(1), np.int64(1)), ((1, 12), [1, 12]),
+                                    (b"a", "a"), (np.bool_(True), True, 1),
                                     ((2, 6), (4, 3), (2, 6)), ([1.5], [2.5]), ({"a": 1.0}, {"b": 1.0})],
                          ids=repr)
 def test_a_number_counts_by_its_value(values):
@@ -125,7 +131,6 @@ ARRAYS = {
     "int32": lambda: F.integers(-5, 5, (4, 3)).astype("int32"),
     "int64": lambda: F.integers(-5, 5, (4, 3)),
     "uint8": lambda: F.integers(0, 5, (4, 3)).astype("uint8"),
-    "uint64": lambda: F.integers(0, 5, (4, 3)).astype("uint64"),
     "bool": lambda: F.normal(size=(4, 3)) > 0,
     "unaligned": lambda: np.frombuffer(b"x" + F.normal(size=(4, 3)).astype("float32").tobytes(), "float32", offset=1)
     .reshape(4, 3),
@@ -145,11 +150,16 @@ ARRAYS = {
 def test_arrays_of_any_kind(name):
     def f(x):
         parts = [cb.tensor(x, "float32") * 2, cb.tensor(x, "float64") + 1]
-        if x.dtype == "uint64":
-            return parts
-        return [*parts, cb.tensor(x), cb.ones((3,)) * x if x.dtype.kind == "f" else None]
+        return [*parts, cb.tensor(x), cb.ones((3,)) * x if cb.tensor(x).dtype.kind == "f" else None]
 
     agree(f, [((ARRAYS[name](),), {}) for _ in range(4)], 1)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_integers_of_which_there_are_no_tensors(eager):
+    compiled = cb.compile(lambda x: x * 2)
+    with cb.eager() if eager else contextlib.nullcontext(), pytest.raises(TypeError, match="of uint64 data"):
+        compiled(np.ones(3, "uint64"))
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -243,13 +253,13 @@ HOLDING = {                              # functions that find an array outside
 @pytest.mark.parametrize("kind", [np.asarray, cb.tensor])
 @pytest.mark.parametrize("name", HOLDING)
 def test_an_argument_that_lies_outside_too(name, kind):
-    """What a place outside holds is the argument only in calls with that very array."""
+    """What a place outside holds is the argument only in calls with that very tensor; an array is made one anew."""
     arrays = [kind(a) for a in draws(3, 4)]
     f = HOLDING[name](arrays[0], Holder(arrays[0]))
     compiled = cb.compile(f)
     for k in (0, 0, 1, 2, 0, 1):
         assert same_bits(compiled(arrays[k]), f(arrays[k]))
-    assert len(compiled.programs) == 2
+    assert len(compiled.programs) == (2 if kind is cb.tensor else 1)
 
 
 def test_a_number_that_is_an_argument_too_is_guarded():
@@ -275,9 +285,11 @@ def test_an_argument_that_shows_a_state():
 
     (f, mine), (g, twin) = make(), make()
     compiled = cb.compile(f)
-    for i in range(8):
+    for i in range(8):                   # a call has the values that were there when it began
         assert same_bits(compiled(mine.numpy()[::-1]) if i % 3 else compiled(np.ones(100)),
-                         g(twin.numpy()[::-1]) if i % 3 else g(np.ones(100)))
+                         g(cb.tensor(twin.numpy()[::-1])) if i % 3 else g(np.ones(100)))
+    with cb.eager():
+        assert same_bits(compiled(mine.numpy()[::-1]), g(cb.tensor(twin.numpy()[::-1])))
 
 
 def test_gradients_that_somebody_keeps_stay_as_they_are():
@@ -428,7 +440,7 @@ def test_a_branch_that_depends_on_what_was_just_written():
     assert len(compiled.programs) == 2
 
 
-def test_more_than_eight_paths_run_eagerly():
+def test_paths_that_are_never_taken_again_run_eagerly():
     calls = cb.State(0.0)
 
     def f(x, k):
@@ -444,15 +456,31 @@ def test_more_than_eight_paths_run_eagerly():
         warnings.simplefilter("always")
         for n in [*range(12), *range(12)]:
             assert compiled(cb.tensor(n - 0.5), 20).item() == (n - 0.5) * n
-    assert [w.category for w in seen] == [RuntimeWarning] and "f has 8 programs" in str(seen[0].message)
-    assert len(compiled.programs) == 8 and calls.item() == 24
+    assert [w.category for w in seen] == [RuntimeWarning]
+    assert f"its last {MOST_WASTED} recordings were replayed once at most" in str(seen[0].message)
+    assert "another branch on a tensor's value (7 times)" in str(seen[0].message)
+    assert len(compiled.programs) == MOST_WASTED and calls.item() == 24
+
+
+def test_more_than_eight_paths_are_programs_where_they_are_taken_again():
+    def f(x):
+        for i in range(20):
+            if x < i:
+                return x * i
+        return x
+
+    compiled = cb.compile(f)
+    for n in range(12):
+        for _ in range(4):
+            assert compiled(cb.tensor(n - 0.5)).item() == (n - 0.5) * n
+    assert len(compiled.programs) == 12
 
 
 def test_each_batch_size_is_recorded_once():
-    seen = []
+    note, seen = notes()
 
     def f(x):
-        seen.append(x.shape)
+        note(x.shape)
         return cb.tensor(x) * 2
 
     compiled = cb.compile(f)
@@ -461,7 +489,7 @@ def test_each_batch_size_is_recorded_once():
             x = F.normal(size=(batch, 2)).astype("float32")
             assert same_bits(compiled(x), x * 2)
     assert sorted(p.calls for p in compiled.programs) == [5, 15]
-    assert collections.Counter(seen) == {(8, 2): 2, (3, 2): 2}           # recorded and audited
+    assert collections.Counter(seen) == {(8, 2): 4, (3, 2): 3}           # recorded; calls 2, 4, 8 and 2, 4
 
 
 # ---- arrays outside

@@ -1,13 +1,15 @@
-"""What a recording has read outside is watched: a change is seen in the next call, and what did not change is not
-recorded again."""
+"""What a function can name outside is compared before each replay: a change is seen in the next call, and what did not
+change is not recorded again."""
 
 import collections
 import functools
 import gc
+import sys
 import types
 
 import numpy as np
 import pytest
+from notes import notes, unseen
 
 import cybackprop as cb
 from cybackprop import nn
@@ -169,7 +171,7 @@ def test_a_change_is_seen(name):
     assert len(compiled.programs) == 2   # the first program has served again
 
 
-def test_a_closure_that_the_collector_has_set_aside_is_guarded():
+def test_a_closure_that_the_collector_has_set_aside_is_compared():
     compiled = cb.compile(lambda x: INNER(cb.tensor(x)) + 1)
     gc.freeze()
     try:
@@ -182,7 +184,45 @@ def test_a_closure_that_the_collector_has_set_aside_is_guarded():
         gc.unfreeze()
 
 
-# ---- collections: they come when memory runs short, whatever runs then
+# ---- the collector, and who else hooks into the interpreter, are left alone
+
+def test_nothing_of_the_interpreter_is_taken():
+    """Neither callbacks nor hooks nor the frozen heap, while recording or afterwards."""
+    def state():
+        return list(gc.callbacks), gc.isenabled(), gc.get_threshold(), sys.getprofile(), sys.gettrace()
+
+    def seen_inside(x):
+        note((state(), gc.get_freeze_count()))
+        return x * 2
+
+    note, seen = notes()
+    before, compiled = state(), cb.compile(seen_inside)
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        for _ in range(4):
+            compiled(cb.tensor(X))
+            assert gc.get_freeze_count() > frozen / 2            # some die meanwhile
+        assert [hooks for hooks, _ in seen] == 3 * [before] and state() == before
+        assert all(count > frozen / 2 for _, count in seen)
+    finally:
+        gc.unfreeze()
+
+
+def test_a_profile_function_of_the_users_stays():
+    def profile(frame, event, arg):
+        pass
+
+    compiled, before = cb.compile(lambda x: helper(x) + 1), sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        for _ in range(3):
+            assert call(compiled) == call(lambda x: helper(cb.tensor(x)) + 1)
+            assert sys.getprofile() is profile
+    finally:
+        sys.setprofile(before)
+    assert len(compiled.programs) == 1
+
 
 TICKS, SEEN = 0, []
 
@@ -207,7 +247,7 @@ class Doomed:
 
 
 @pytest.mark.parametrize("callbacks", [[tick], []], ids=["a callback", "a finalizer"])
-def test_what_runs_in_a_collection_is_no_guard(callbacks):
+def test_what_runs_in_a_collection_is_no_place(callbacks):
     gc.collect()
     SEEN.clear()
 
@@ -225,19 +265,36 @@ def test_what_runs_in_a_collection_is_no_guard(callbacks):
             assert g(cb.tensor([n / 2])).tolist() == [n]
     finally:
         gc.callbacks[:] = before
-    assert len(g.programs) == 1 and len(SEEN) == 2 * (1 + len(callbacks))         # a recording and an audit
+    assert len(g.programs) == 1 and len(SEEN) >= 3 * (1 + len(callbacks))        # a recording and two audits
 
 
-def test_what_runs_after_a_collection_is_guarded_again():
+def test_what_a_callback_changes_is_seen_where_the_function_names_it():
+    def f(x):
+        collect(None)
+        return x * TICKS
+
+    collect, g = unseen(lambda _: gc.collect()), cb.compile(f)
+    before = gc.callbacks[:]
+    gc.callbacks.append(tick)
+    try:
+        with pytest.warns(RuntimeWarning, match="`TICKS` was changed by the call"):
+            for _ in range(4):
+                assert g(cb.tensor([1.0])).item() == TICKS
+    finally:
+        gc.callbacks[:] = before
+
+
+def test_what_runs_after_a_collection_is_compared():
     def f(x):
         gc.collect()
         return x * LATER["now"]
 
     g = cb.compile(f)
-    LATER["now"] = 2.0
-    assert g(cb.tensor([1.0])).tolist() == [2.0]
-    LATER["now"] = 3.0
-    assert g(cb.tensor([1.0])).tolist() == [3.0] and len(g.programs) == 2
+    for value in (2.0, 3.0):
+        LATER["now"] = value
+        for _ in range(3):
+            assert g(cb.tensor([1.0])).tolist() == [value]
+    assert len(g.programs) == 2
 
 
 LATER = {}

@@ -1,10 +1,11 @@
-"""Guards of what the bytecode names no path to: class attributes, what loops and `getattr` reach, methods that are
+"""What code names no path to is compared too: class attributes, what loops and `getattr` reach, methods that are
 replaced, context variables."""
 
 import collections
 import contextvars
 import threading
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -221,7 +222,7 @@ CASES = {
     "defaults": (lambda x: helper(x), lambda: setattr(helper, "__defaults__", (5.0,)),
                  lambda: setattr(helper, "__defaults__", OLD_DEFAULTS)),
     "keyword defaults": (lambda x: helper(x), lambda: setattr(helper, "__kwdefaults__", {"m": 5.0}),
-                         lambda: setattr(helper, "__kwdefaults__", {"m": 3.0})),
+                         lambda: setattr(helper, "__kwdefaults__", OLD_KEYWORDS)),
     "a keyword default": (lambda x: helper(x), lambda: helper.__kwdefaults__.update(m=5.0),
                           lambda: helper.__kwdefaults__.update(m=3.0)),
     "code": (lambda x: plain(x), lambda: setattr(plain, "__code__", other.__code__),
@@ -229,7 +230,7 @@ CASES = {
     "context variable": (lambda x: x * VARIABLE.get(), lambda: TOKENS.append(VARIABLE.set(5.0)),
                          lambda: VARIABLE.reset(TOKENS.pop())),
 }
-OLD_DEFAULTS, TOKENS = helper.__defaults__, []
+OLD_DEFAULTS, OLD_KEYWORDS, TOKENS = helper.__defaults__, helper.__kwdefaults__, []
 
 
 def bits(f):
@@ -255,6 +256,17 @@ def test_a_change_is_seen(name):
         undo()
     assert bits(compiled) == before
     assert len(compiled.programs) == (1 if name == "an array" else 2)        # an array is read anew
+
+
+def test_what_is_named_and_read_is_no_reason_for_another_program():
+    """Each of these functions, called ten times, is one program."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, (f, *_) in CASES.items():
+            compiled = cb.compile(lambda x, f=f: f(cb.tensor(x)))
+            for _ in range(10):
+                bits(compiled)
+            assert len(compiled.programs) == 1, name
 
 
 def test_objects_in_an_argument():
@@ -283,26 +295,38 @@ def test_every_thread_has_its_own():
         assert in_thread(lambda value=value: shown(value)) == 2 * [X[0] * value]
 
 
-def test_what_the_run_changes_or_nobody_reads_is_no_guard():
+def test_what_no_code_mentions_is_no_place():
+    things = [Counting(), Counting()]
+    compiled = cb.compile(lambda x: sum((x * thing.k for thing in things), x))
+    for n in range(12):
+        things[1].unread = n
+        assert compiled(cb.tensor(X)).numpy()[0] == X[0] * 5
+    assert len(compiled.programs) == 1
+
+
+def test_what_the_run_changes_is_named_once():
     things = [Counting(), Counting()]
 
     def f(x):
         for thing in things:
             thing.use()
-            things[0].step() if callable(things[0].step) else None            # step: called, so no number
             x = x * thing.k
         return x
 
     compiled = cb.compile(f)
-    for n in range(12):
-        things[1].unread = n
-        compiled(cb.tensor(X))
-    assert len(compiled.programs) == 1
+    text = r"`things\[0\]\.calls`.*`things\[1\]\.calls`.*make it a cb.State"
+    with pytest.warns(RuntimeWarning, match=text) as caught:
+        for n in range(12):
+            assert compiled(cb.tensor(X)).numpy()[0] == X[0] * 4
+            assert [thing.calls for thing in things] == 2 * [n + 1] == [len(thing.log) for thing in things]
+    assert compiled.programs == [] and len(caught) == 1
 
 
-def test_more_objects_than_can_be_guarded():
+def test_each_of_thousands_of_objects_is_compared():
     things = [[Layer(1.0) for _ in range(50)] for _ in range(100)]
     compiled = cb.compile(lambda x: x * sum(s.k for row in things for s in row))
-    for _ in range(4):
-        compiled(cb.tensor(X))
-    assert len(compiled.programs) == 1 and len(compiled.programs[0].key.guards) < 1100
+    for i, j in ((0, 0), (99, 49), (50, 3)):
+        for _ in range(3):
+            assert compiled(cb.tensor([1.0])).item() == sum(s.k for row in things for s in row)
+        things[i][j].k += 1.0
+    assert compiled(cb.tensor([1.0])).item() == 5003 and len(compiled.programs) == 4

@@ -18,8 +18,8 @@ def detached(x):
     return cb.tanh(x @ W.detach())
 
 
-def warm(f, *args, calls=3, **options):
-    """Compiled, recorded, audited, replayed."""
+def warm(f, *args, calls=17, **options):
+    """Compiled, recorded, audited, replayed; the next audit, whose results are new, is that of call 32."""
     compiled = cb.compile(f, reuse_results=True, **options)
     for _ in range(calls):
         compiled(*(args or (draw(),)))
@@ -50,7 +50,7 @@ def test_the_same_tensors_with_new_values(name):
         assert all(map(same_bits, results, [t for t in tensors(NESTS[name](x)) if t is not x]))
         first = first or results
         assert all(a is b for a, b in zip(first, results, strict=True))
-    assert [p.calls for p in compiled.programs] == [7]
+    assert [p.calls for p in compiled.programs] == [21]
 
 
 def test_they_are_new_by_default():
@@ -114,7 +114,7 @@ def test_results_with_a_history_are_new():
     assert same_bits(mine, W.grad)
     W.grad = None
     with cb.no_grad():
-        for _ in range(3):
+        for _ in range(5):
             y = compiled(x)
         assert compiled(z) is y
 

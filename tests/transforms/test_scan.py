@@ -11,7 +11,8 @@ import zlib
 import numpy as np
 import pytest
 import unrolled
-from samples import UNARY, case_id, points
+from notes import secret
+from samples import UNARY, case_id, points, same_values
 from structured import CASES
 
 import cybackprop as cb
@@ -380,22 +381,26 @@ def test_an_audit_finds_a_body_whose_plan_is_wrong(fault):
     x = array(20, 6)
     f = lambda x: cb.sum(cb.scan(lambda c, y: (cb.tanh(c * 0.3 + y) * cb.sin(c) - cb.exp(c * y) * c,      # noqa: E731
                                                cb.sum(c * c)), x[0], x)[1])
+    expected = cb.value_and_grad(f)(x)
     engine.plant_fault(fault)
     try:
         whole = cb.compile(cb.value_and_grad(f))
         whole(x)
-        with pytest.raises(cb.AuditError, match="other bits"):
-            whole(x)
+        with pytest.warns(RuntimeWarning, match="other bits.*plan of the program is wrong"):
+            result = whole(x)
+        assert all(map(same_values, result, expected)) and whole.programs == []
     finally:
         engine.plant_fault(0)
 
 
 def test_an_audit_finds_another_constant_in_a_body():
-    numbers = iter(range(1, 9))
-    whole = cb.compile(lambda x: cb.scan(lambda c, _: (c * float(next(numbers)), None), x, length=3)[0])
-    whole(cb.tensor(1.0))
-    with pytest.raises(cb.AuditError, match="another constant in mul at .*test_scan.py"):
-        whole(cb.tensor(1.0))
+    numbers = [2.0]
+    number = secret(lambda: numbers[0])
+    whole = cb.compile(lambda x: cb.scan(lambda c, _: (c * number(), None), x, length=3)[0])
+    assert whole(cb.tensor(1.0)).item() == 8.0
+    numbers[0] = 3.0
+    with pytest.warns(RuntimeWarning, match="another constant in mul at .*test_scan.py"):
+        assert whole(cb.tensor(1.0)).item() == 27.0
 
 
 def test_numbers_that_the_body_reads_are_guarded():
