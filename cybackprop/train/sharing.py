@@ -1,5 +1,6 @@
 """Networks of one kind share their recordings: one of them records, the programs of the others are twins of its."""
 
+import contextlib
 import threading
 from types import SimpleNamespace
 
@@ -47,10 +48,27 @@ class _Kind:
 
 
 class _Donor:
-    """A recording and whose it is; audited: whether it has proved right.  last: the program of it that was made last."""
+    """A recording and whose it is; audited: whether it has proved right.  last: its newest program."""
 
     def __init__(self, program, anatomy):
         self.program, self.anatomy, self.audited, self.last = program, anatomy, False, program
+
+
+def _around(donor, twins, compiled, leaves):
+    """What a twin of a recording depends on: (Places, facts)."""
+    key = donor.program.key
+    places = None
+    if not donor.anatomy.foreign:        # code of this package names nothing but what an Anatomy has
+        with contextlib.suppress(LookupError):
+            places, facts = twins.places(key.places), key.facts.of_twins(twins)
+    if places is None:
+        around = Surroundings(compiled.function, leaves)
+        if around.environment.obstacle is not None:
+            raise LookupError(around.environment.obstacle)
+        places, facts = around.places, around.facts
+    if not facts.are_those_of(key.facts, twins):
+        raise LookupError("modules or optimizers are others")
+    return places, facts
 
 
 class _Member:
@@ -110,9 +128,9 @@ class _Slow:
                 continue
             self._known[donor] = None
             of = donor.anatomy
-            around = Surroundings(compiled.function, leaves, spec=spec)
             try:
-                twin = engine.program_twin(donor.program, engine.Twins(of.things, mine), around.places, around.facts)
+                twins = engine.Twins(of.things, mine)
+                twin = engine.program_twin(donor.program, twins, *_around(donor, twins, compiled, leaves))
             except LookupError:
                 continue
             # audits are for all: the calls of one go on from those of the one before; else the second is compared
