@@ -43,7 +43,7 @@ MEMBERS = {"shape": "tuple[int, ...]", "dtype": "np.dtype[Any]", "ndim": "int", 
            "built_targets": "list[str]",
            "runnable_targets": "list[str]", "apply": "Tensor", "as_operands": "tuple[Tensor, ...]", "alias": "Tensor",
            "seed_cotangent": "Tensor", "keeps": "str"}
-GLOBALS = {"unary_rows": "dict[str, UnaryRow]", "binary_rows": "dict[str, BinaryRow]"}
+GLOBALS = {"ABSENT": "Any", "unary_rows": "dict[str, UnaryRow]", "binary_rows": "dict[str, BinaryRow]"}
 NAMES = {"x": "_TensorLike", "a": "_TensorLike", "b": "_TensorLike", "shape": "int | Sequence[int]",
          "dtype": "DTypeLike", "gradient": "_TensorLike | None", "n": "int", "values": "_TensorLike",
          "hook": "Callable[[Tensor], Any]", "modulo": "None"}

@@ -145,7 +145,7 @@ cdef class BodyRecorder(Recorder):
             if (<Tensor>t).record is not None:
                 self.see_edge(t)
 
-    def put_back(self, Tensor state, Tensor values, version):
+    def put_state_back(self, Tensor state, Tensor values, version):
         """A State is what it was."""
         memcpy(state.a.data, values.a.data, values.nbytes)
         state.a.version = version

@@ -199,7 +199,7 @@ cdef class Content:
                 return False
             if isinstance(x, OrderedDict):
                 keys, parts = dict_items(x)
-                return agree(tuple(keys), tuple(self.keys)) and self.all_same(places, parts, itself)
+                return agree(tuple(keys), tuple(self.keys)) and self.all_same(places, parts)
             for i in range(n):
                 if not PyDict_Next(x, &at, &key, &value):
                     return False
@@ -222,9 +222,10 @@ cdef class Content:
                     return False
             return True
         found = elements(x)
-        if len(found) != n:
-            return False
-        for now, then in zip(found, self.parts):
+        return len(found) == n and self.all_same(places, found)
+
+    cdef bint all_same(self, Places places, list parts) except -1:
+        for now, then in zip(parts, self.parts):
             if now is not then and not places.same(now, then, False):
                 return False
         return True

@@ -150,7 +150,7 @@ def as_operands(str op, *operands):
     if code < 0 and weak:
         code = weak_code(operands)
     elif code < 0:
-        first = as_tensor(operands[0])
+        first = <Tensor>as_tensor(operands[0])
         code, operands = first.a.dtype, (first, *operands[1:])
     out = tuple([as_operand(x, code, op) for x in operands])
     for x in out:

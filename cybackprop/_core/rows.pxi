@@ -75,7 +75,7 @@ cdef class UnaryRow(Row):
 
     def __call__(self, x, double p0=0.0, double p1=0.0):
         """Apply the row."""
-        return unary(self, as_tensor(x), p0, p1)
+        return unary(self, <Tensor>as_tensor(x), p0, p1)
 
 
 @cython.final
@@ -135,7 +135,7 @@ cdef class BinaryRow(Row):
         return compare(self, a, b) if self.compares else binary(self, a, b)
 
 
-cpdef Tensor as_tensor(object x):
+def as_tensor(x):
     """An operand that meets no other tensor: arrays keep their dtype, Python numbers become float32."""
     return <Tensor>x if isinstance(x, Tensor) else tensor(x)
 

@@ -47,6 +47,8 @@ class Generator:
     True
     """
 
+    program_attributes = ()              # its state is in the cell: programs have nothing else to compare
+
     def __init__(self, seed=0):
         self.cell = State(_bits(_mix(operator.index(seed) & _MASK), 0))
         self._lock = threading.Lock()

@@ -62,6 +62,8 @@ def _around(donor, twins, compiled, leaves):
         with contextlib.suppress(LookupError):
             places, facts = twins.places(key.places), key.facts.of_twins(twins)
     if places is None:
+        from cybackprop.transforms.recorded import Surroundings
+
         around = Surroundings(compiled.function, leaves)
         if around.environment.obstacle is not None:
             raise LookupError(around.environment.obstacle)
@@ -120,8 +122,6 @@ class _Slow:
 
     def _adopts(self, kind, compiled, spec, leaves):
         """Whether there is a twin for a call now that was not there before."""
-        from cybackprop.transforms.recorded import Surroundings
-
         facts, mine = [engine.leaf_fact(x) for x in leaves], self._member.anatomy.things
         for donor in kind.donors.get(self._role, ()):
             if donor in self._known or donor.program.key.spec != spec or donor.program.key.leaves != facts:

@@ -87,8 +87,11 @@ def _recorded(compiled, spec, leaves, args, kwargs):
     if obstacle is not None:
         if strict:
             raise TapeError(f"compile: {history.name}: {obstacle}")
-        history.recorded(None, obstacle)
-        history.warn_once(obstacle)
+        if surroundings.environment.is_too_large:
+            history.give_up(obstacle)
+        else:
+            history.recorded(None, obstacle)
+            history.warn_once(obstacle)
         return run_eagerly(compiled, args, kwargs)
     run = _run(function, spec, leaves, args, kwargs, surroundings, strict, bool(compiled.programs))
     program = None

@@ -22,6 +22,7 @@ import sys
 import threading
 import types
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 
@@ -71,11 +72,13 @@ class Environment:
         What the code knows by a plain name: a saved program calls its states after them.
     obstacle : str or None
         What the walk could not read, and why.
+    is_too_large : bool
+        Whether it is the number of places, which no later call will change.
     """
 
     def __init__(self, function, leaves=(), borrowed=(), kinds=()):
         self.places, self.arrays, self.modules, self.counted, self.tensors, self.roots = [], [], [], [], [], []
-        self.obstacle = None
+        self.obstacle, self.is_too_large = None, False
         self._seen, self._done, self._names, self._borrowed = {}, set(), {}, {id(x) for x in borrowed}
         self._several = set()                            # ids of arrays that lie in several places
         self._everything = self._catches = False         # code asks for attributes by computed names; catches errors
@@ -116,6 +119,7 @@ class Environment:
                 self._attributes(self._objects[done])
                 done += 1
             if len(self.places) > MOST:
+                self.is_too_large = True
                 self._stop("the code", f"leads to more than {MOST} places")
 
     def _stop(self, label, why):
@@ -504,7 +508,7 @@ def _nothing(environment, x, label):
 
 NEVER_READ = {"__class__", "__init_subclass__", "__subclasshook__", "__dict__", "__weakref__", "__del__"}
 E = Environment
-LOOKS = {
+LOOKS: dict[type, Callable[..., None]] = {
     types.FunctionType: E._function, types.MethodType: E._parts, staticmethod: E._parts, classmethod: E._parts,
     property: E._parts, functools.partial: E._parts, functools.partialmethod: E._parts,
     functools.cached_property: E._parts, types.BuiltinFunctionType: E._builtin,

@@ -26,7 +26,7 @@ HARMLESS = (
     types.CodeType, re.Pattern,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID,
     pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.dtype,
-    type(collections.namedtuple("Pair", "first").first), engine.Recorder, Tensor, type(NotImplemented),
+    type(vars(collections.namedtuple("Pair", "first"))["first"]), engine.Recorder, Tensor, type(NotImplemented),
     type(vars(abc.ABC)["_abc_impl"]),
 )
 

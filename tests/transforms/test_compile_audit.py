@@ -16,7 +16,7 @@ from samples import same_bits
 import cybackprop as cb
 from cybackprop import optim
 from cybackprop._core import engine
-from cybackprop.transforms.compiling import MOST_UNSURE
+from cybackprop.transforms.calls import MOST_UNSURE
 
 X = np.array([1.0, -2.0, 3.0], "float32")
 KEPT, OUT_OF_SIGHT = [], []

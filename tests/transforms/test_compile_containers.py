@@ -149,7 +149,7 @@ def tensors_where_no_place_reads_them():
     a, b, c = collections.deque([tensor(2.0)]), {(1, 2): tensor(3.0)}, [(tensor(4.0),)]
     return lambda x: x * a[0] + b[1, 2] * c[0][0], [lambda: a.__setitem__(0, tensor(5.0)),
                                                     lambda: b.update({(1, 2): tensor(6.0)}),
-                                                    lambda: c.__setitem__(0, (tensor(7.0),))]
+                                                    lambda: c.__setitem__(0, (tensor(7.0),))], 3
 
 
 @ROWS.row

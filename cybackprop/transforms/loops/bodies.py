@@ -103,7 +103,7 @@ class Body:
         """States are what they were; gradients too, and if the body left others, that is refused."""
         self._ends = {engine.address(state): state.version for state, _, _ in self.recorder.before.values()}
         for state, values, version in self.recorder.before.values():
-            self.recorder.put_back(state, values, version)
+            self.recorder.put_state_back(state, values, version)
         changed = [(t, before) for t, before, _ in self.recorder.grads.values() if t.grad is not before]
         refused = [t.shape for t, _ in changed if not self.recorder.made(t)]
         for t, before, _ in self.recorder.grads.values():
