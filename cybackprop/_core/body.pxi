@@ -90,7 +90,7 @@ cdef class BodyRecorder(Recorder):
 
     cdef int read(self, str what, cbp_array *a, str cure="compute with tensors (cb.where, cb.cond, ...), or return the "
                   "tensor and read it outside") except -1:
-        raise TapeError(f"{self.what}: `{what}` reads a value at {self.place()}, which is another in every step; {cure}")
+        raise TapeError(f"{self.what}: `{what}` reads a value at {self.place()}, another in every step; {cure}")
 
     cdef int guard(self, cbp_array *a, double value, int flags) except -1:
         raise TapeError(f"{self.what}: the body asks for the value of a tensor, which is another in every step; "

@@ -208,7 +208,7 @@ def leaf_text(fact):
 
 
 def coinciding(leaves):
-    """For each leaf the first one that is the same tensor, itself mostly: what is recorded of f(x, x) is not f(x, y)."""
+    """For each leaf the first one that is the same tensor, itself mostly: a recording of f(x, x) is none of f(x, y)."""
     first = {}
     return [first.setdefault(<size_t>(<Tensor>x).a, i) if isinstance(x, Tensor) else i for i, x in enumerate(leaves)]
 

@@ -1,7 +1,7 @@
 # Places: what a compiled function can name outside of its arguments, compared before each replay in one flat C array.
 #
-# No comparison runs code of the user's: dicts, lists, cells, slots and types are read as they lie in memory, and `==` is
-# asked of built-in types alone.
+# No comparison runs code of the user's: dicts, lists, cells, slots and types are read as they lie in memory, and `==`
+# is asked of built-in types alone.
 
 cdef extern from *:
     """
@@ -9,9 +9,10 @@ cdef extern from *:
     {
         return _PyType_Lookup((PyTypeObject *)type, name);
     }
-    static unsigned cbp_type_tag(PyObject *type)         /* another one after each change of the class or a base; 0: none */
+    static unsigned cbp_type_tag(PyObject *type)         /* another after each change of the class or a base; 0: none */
     {
-        if (PY_VERSION_HEX < 0x030D0000 && !PyType_HasFeature((PyTypeObject *)type, Py_TPFLAGS_VALID_VERSION_TAG)) return 0;
+        if (PY_VERSION_HEX < 0x030D0000 && !PyType_HasFeature((PyTypeObject *)type, Py_TPFLAGS_VALID_VERSION_TAG))
+            return 0;
         return ((PyTypeObject *)type)->tp_version_tag;
     }
     static int cbp_function_is(PyObject *f, PyObject *code, PyObject *defaults, PyObject *keywords)
@@ -370,7 +371,7 @@ cdef class Places:
             Py_LeaveRecursiveCall()
 
     def changed(self, bint exact=False):
-        """The Places where something else is now; exact: another tensor is something else, as after a run that put it there."""
+        """The Places where something else is now; exact: another tensor is something else, as after a run."""
         cdef Py_ssize_t i = self.first_change(0, exact)
         found = []
         while i >= 0:
@@ -397,9 +398,9 @@ def array_bytes(x):
 cpdef bint agree(object now, object then, set pairs=None) except -1:
     """Whether a value is what it was: that very object, or one that nothing can distinguish from it.
 
-    Numbers and strings count by type and value (a NaN is a NaN, -0.0 is not 0.0), functions by code, defaults, attributes
-    and what they close over, methods and partials by their parts, tuples by their elements.  pairs: of functions that are
-    being compared.
+    Numbers and strings count by type and value (a NaN is a NaN, -0.0 is not 0.0), functions by code, defaults,
+    attributes and what they close over, methods and partials by their parts, tuples by their elements.  pairs: of
+    functions that are being compared.
     """
     cdef double x, y
     if now is then:

@@ -74,7 +74,7 @@ cdef inline int see_shape(const cbp_array *a) except -1:
 def mask_read(Tensor mask):
     """How many elements a mask selects is about to be seen: the length of what is made of them."""
     if recording():
-        (<Recorder>cbp_recorder).read("x[mask]", mask.a, "keep all elements, with zeros elsewhere: cb.where(mask, x, 0)")
+        (<Recorder>cbp_recorder).read("x[mask]", mask.a, "keep all, with zeros elsewhere: cb.where(mask, x, 0)")
 
 
 @cython.binding(False)
@@ -149,7 +149,8 @@ cdef class Recorder:
             return known
         if a.is_view and cbp_array_root(a).mutable:    # a state's memory is another value after each write
             return self.new_value(CBP_TEMP, a, NULL, self.id_of(a.base))
-        if not a.mutable and not a.recorded and self.visible is not None and <size_t>cbp_array_root(a) not in self.visible:
+        if (not a.mutable and not a.recorded and self.visible is not None
+                and <size_t>cbp_array_root(a) not in self.visible):
             self.end(f"a tensor of shape {array_shape(a)} is used at {self.place()} that is neither an argument, nor "
                      "anything that the function names; hand it over as an argument")
         v = self.new_value(CBP_STATE if a.mutable else CBP_CONST, a, a, -1)
@@ -223,8 +224,8 @@ cdef class Recorder:
         while base is not None:
             shown = getattr(base, "obj", None)           # of a memoryview: NumPy's view of a State has one
             if isinstance(shown, Tensor) and self.wrote((<Tensor>shown).a):
-                self.end(f"NumPy's view of a State is read at {self.place()} after the State was written; read the State "
-                         "itself")
+                self.end(f"NumPy's view of a State is read at {self.place()} after the State was written; read "
+                         "the State itself")
             if base is not arr:
                 self.bases.add(id(base))
             base = getattr(base, "base", None)
@@ -319,14 +320,14 @@ cdef class Recorder:
         self.stop()
         return 0
 
-    cdef int read(self, str what, cbp_array *a, str cure="compute with tensors (cb.where, cb.maximum, ...), or return the "
-                  "tensor and read it outside") except -1:
+    cdef int read(self, str what, cbp_array *a, str cure="compute with tensors (cb.where, cb.maximum, ...), or return "
+                  "the tensor and read it outside") except -1:
         """Python sees the value of a, by a method of that name."""
         v = self.ids.get(<size_t>a)
         source = None if v is None else self.sources.get(v)
         whose = f"`{self.names()[source[1]]}`" if source is not None and source[0] == "arg" else "a tensor"
-        return self.end(f"`{what}` reads the value of {whose} at {self.place()}, which would be the same in every later "
-                        f"call; {cure}")
+        return self.end(f"`{what}` reads the value of {whose} at {self.place()}, which would be the same in every "
+                        f"later call; {cure}")
 
     cdef str place(self):
         """file:line of the code that runs."""
@@ -337,8 +338,8 @@ cdef class Recorder:
         without a copy."""
         cdef int32_t i, k, v
         cdef cbp_instr *x
-        casts = {v: None for v, source in self.sources.items() if source[0] == "arg" and isinstance(source[2], np_ndarray)
-                 and not (source[2].dtype.kind == "u" and source[2].dtype.itemsize == 8)}
+        casts = {v: None for v, source in self.sources.items()
+                 if source[0] == "arg" and isinstance(source[2], np_ndarray) and not (source[2].dtype.kind == "u" and source[2].dtype.itemsize == 8)}
         for t in results:
             casts.pop(self.ids.get(<size_t>(<Tensor?>t).a), None)
         for i in range(self.p.n_instrs if casts else 0):

@@ -251,7 +251,8 @@ cdef class SavedPrograms:
         if like_ is not None:
             made.others = [None] * e.n_inputs
             for i in range(e.n_inputs):
-                made.inputs[i].leaf, made.inputs[i].dtype = int(e.inputs[i].name), made.p.values[e.inputs[i].value].dtype
+                made.inputs[i].leaf = int(e.inputs[i].name)
+                made.inputs[i].dtype = made.p.values[e.inputs[i].value].dtype
                 if made.inputs[i].leaf >= like_.key.n:
                     made.inputs[i].kind, made.others[i] = FROM_PATH, places[made.inputs[i].leaf - like_.key.n]
                     continue

@@ -9,7 +9,7 @@ cdef bint can_be_tensor(x) except -1:
 
 
 cdef object as_array(x):
-    """x as an ndarray where it is one for us: a buffer, a floating scalar, what has __array__ or __dlpack__; else None."""
+    """A buffer, a floating scalar, what has __array__ or __dlpack__ as an ndarray; None for anything else."""
     if issubclass(type(x), np_ndarray):  # not `isinstance`, which asks for __class__, a property of some proxies
         return x if can_be_tensor(x) else None
     if issubclass(type(x), np.generic):

@@ -33,7 +33,8 @@ class InputsSeen:
 
     def look(self, leaves, key):
         """An audit with these arguments."""
-        self._varied |= {k for k, (x, y) in enumerate(zip(self._digests(leaves, key), self._first, strict=True)) if x != y}
+        now = self._digests(leaves, key)
+        self._varied |= {k for k, (x, y) in enumerate(zip(now, self._first, strict=True)) if x != y}
 
     def text(self):
         """For `explain`; "" where there are no inputs."""
@@ -93,7 +94,8 @@ def _compared(program, leaves, rehearsal, run):
     if why is None:
         first = engine.first_difference(plain, before, run.recorder, leaves)
         why = "one by one its operations agree, so the plan of the program is wrong" if first is None else \
-            f"the first operation that differs is {first[0]}" + "".join(f" at {x[1]}" for x in program.recorded[first[1]:][:1])
+            " at ".join([f"the first operation that differs is {first[0]}",
+                         *(x[1] for x in program.recorded[first[1]:first[1] + 1])])
     return f"it replays with other bits than it runs, in the {wrong[0]} that comes from {wrong[1]}; {why}"
 
 

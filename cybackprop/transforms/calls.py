@@ -10,8 +10,8 @@ from cybackprop.transforms.names import leaf_names
 from cybackprop.transforms.recorded import Recorded, Surroundings, changed_text
 
 MOST_UNSURE = 8                          # audits of a program that other threads disturb
-DEPENDS = ("what it depends on is neither an argument, nor anything that its code names, nor a cb.State (a file, a clock, "
-           "the inside of a C extension?)")
+DEPENDS = ("what it depends on is neither an argument, nor anything that its code names, nor a cb.State (a file, a "
+           "clock, the inside of a C extension?)")
 
 
 def slow(compiled, spec, leaves, args, kwargs, program):
@@ -72,7 +72,7 @@ def _unsure(compiled, program):
         return
     program.unsure = 0
     if not program.audited:
-        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none of them has "
+        compiled.history.warn_once(f"other threads wrote its States during {MOST_UNSURE} audits, so that none has "
                                    "told yet whether a replay does what the function does")
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 HEAP_TYPE = 1 << 9                       # Py_TPFLAGS_HEAPTYPE: a class that Python code has made, mostly
-# how far the place of a name in co_names is shifted in the argument of those instructions that name a global or a module
+# how far the place of a name in co_names is shifted in the argument of those instructions that name a global
 GLOBAL = {opcode.opmap[name]: shift for name, shift in (
     ("LOAD_GLOBAL", 1), ("LOAD_NAME", 0), ("STORE_GLOBAL", 0), ("DELETE_GLOBAL", 0), ("LOAD_FROM_DICT_OR_GLOBALS", 0))
     if name in opcode.opmap}

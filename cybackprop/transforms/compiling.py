@@ -19,8 +19,8 @@ def compile(function=None, *, audit=0, reuse_results=False, strict=False, max_pr
 
     Every array among the arguments is a Tensor inside the function, in each call.  Python in the function runs at
     recordings and audits only; what the function can name outside (globals, closures, attributes, containers) is
-    compared before each replay, and a change is another recording.  What remains unseen are files, clocks, the memory of
-    other processes and the hidden state of C extensions.
+    compared before each replay, and a change is another recording.  What remains unseen are files, clocks, the memory
+    of other processes and the hidden state of C extensions.
 
     Parameters
     ----------
@@ -102,6 +102,6 @@ def _sees_order(function):
 
 def _slow(*call):
     """A call that no program stands for, or one that checks a program."""
-    from cybackprop.transforms.calls import slow         # most of what it needs, a process that never records does not
+    from cybackprop.transforms.calls import slow  # most of what it needs, a process that never records does not
 
     return slow(*call)

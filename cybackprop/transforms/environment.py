@@ -10,7 +10,6 @@ import abc
 import array
 import builtins
 import collections
-import contextlib
 import contextvars
 import enum
 import functools
@@ -515,7 +514,8 @@ LOOKS: dict[type, Callable[..., None]] = {
     types.MethodWrapperType: E._parts, type(functools.lru_cache(len)): E._cached,
     operator.attrgetter: E._getter, operator.methodcaller: E._getter, operator.itemgetter: _nothing,
     list: E._container, dict: E._container, set: E._container, frozenset: E._container, collections.deque: E._container,
-    tuple: E._tuple, np.ndarray: E._array, types.SimpleNamespace: E._object, type: E._class, types.ModuleType: E._module, Tensor: E._tensor,
+    tuple: E._tuple, np.ndarray: E._array, types.SimpleNamespace: E._object, type: E._class,
+    types.ModuleType: E._module, Tensor: E._tensor,
     Compiled: E._compiled, contextvars.ContextVar: E._variable, threading.local: E._local,
     weakref.ReferenceType: E._reference, weakref.ProxyType: E._reference, weakref.CallableProxyType: E._reference,
     types.MappingProxyType: E._view, random.Random: E._random, np.random.RandomState: E._numpy_random,

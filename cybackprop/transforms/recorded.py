@@ -130,8 +130,8 @@ class Recorded:
             gc.collect()
             left = self.recorder.survivors(wanted, history)
         if left:
-            raise TapeError("a tensor that the call made is kept outside: " + "; ".join(left) + "; later calls would not "
-                            "change it.  Return it (lists, tuples and dicts may hold it), or assign it to a cb.State")
+            raise TapeError("a tensor that the call made is kept outside: " + "; ".join(left) + "; later calls would "
+                            "not change it.  Return it (lists, tuples and dicts may hold it), or assign it to a cb.State")
 
     def _refuse_others(self):
         """What a run makes that is no tensor can't be made anew: one generator, say, would serve all calls."""
@@ -141,9 +141,9 @@ class Recorded:
             known.update(id(m) for top in self._surroundings.environment.modules for _, m in top.named_modules())
         for x in made:
             if id(x) not in known and not self._surroundings.environment.knows(x):
-                raise TapeError(f"the function returned an object of type {type(x).__name__}, which later calls could not "
-                                "make anew; return tensors, numbers, and lists, tuples and dicts of them, or objects that "
-                                "were there before")
+                raise TapeError(f"the function returned an object of type {type(x).__name__}, which later calls could "
+                                "not make anew; return tensors, numbers, and lists, tuples and dicts of them, or "
+                                "objects that were there before")
 
     # ---- for the program
 
@@ -163,8 +163,8 @@ class Recorded:
                 anew.add(id(place))
         for place in before.places:
             if place.expected is None and engine.is_bytes(place) and id(place.holder) not in inputs:
-                raise TapeError(f"`{place.label}` is an array of {place.holder.nbytes} bytes, too large to be compared at "
-                                "each call; hand it over as an argument, or to an operation as it is")
+                raise TapeError(f"`{place.label}` is an array of {place.holder.nbytes} bytes, too large to be compared "
+                                "at each call; hand it over as an argument, or to an operation as it is")
         return Places(before.places, inputs, anew), paths
 
     def aliases(self):

@@ -24,8 +24,8 @@ UNARY = ("negative(x) positive(x) conjugate(x) absolute(x) fabs(x) exp(x) expm1(
          "reciprocal(p) sin(x) cos(x) tanh(x) floor(x) sign(x) logical_not(b) invert(b) isinf(x)")
 BINARY = ("add(x,y) subtract(x,y) multiply(x,y) divide(x,p) power(p,x) power(x,2) arctan2(x,y) maximum(x,y) "
           "minimum(x,y) equal(x,y) not_equal(x,y) less(x,y) less_equal(x,y) greater(x,y) greater_equal(x,y) matmul(x,m)"
-          " logical_and(b,c) logical_or(b,c) logical_xor(b,c) bitwise_and(b,c) bitwise_or(b,c) bitwise_xor(b,c) floor_divide(x,p) "
-          "remainder(x,p)")
+          " logical_and(b,c) logical_or(b,c) logical_xor(b,c) bitwise_and(b,c) bitwise_or(b,c) bitwise_xor(b,c)"
+          " floor_divide(x,p) remainder(x,p)")
 OTHERS = (
     # ndarrays and NumPy's numbers in front
     "a + x", "a - x", "a * x", "a / p", "d ** p", "a @ m", "a == x", "a != x", "a < x", "a <= x", "a > x", "a >= x",

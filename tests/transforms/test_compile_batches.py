@@ -126,7 +126,8 @@ def test_only_the_batch_may_differ(other):
     for n in (4, 6, 9, 12):
         compiled(*pair(n))
     x, y = pair(7)
-    x, y = {"of other lengths": (x, y[:5]), "of other widths": (x[:, :2], y), "of another dtype": (x.astype("f8"), y)}[other]
+    x, y = {"of other lengths": (x, y[:5]), "of other widths": (x[:, :2], y),
+            "of another dtype": (x.astype("f8"), y)}[other]
     before = compiled.programs[0].calls
     with cb.eager():
         wanted = bits(compiled(x, y))
@@ -139,7 +140,8 @@ def test_batches_of_fit_at_odd_sizes():
 
     def run(compile):
         model = nn.Dense(3, 4, rng=0)
-        trainer = train.Trainer(model, "cross_entropy", optim.SGD(model.parameters(), lr=0.1), accumulate=4, compile=compile)
+        trainer = train.Trainer(model, "cross_entropy", optim.SGD(model.parameters(), lr=0.1), accumulate=4,
+                                compile=compile)
         for n in (20, 25, 30, 57, 101, 102, 400):
             trainer.fit(X, y, epochs=1, batch_size=n)
         return [p.numpy().tobytes() for p in model.parameters()]
