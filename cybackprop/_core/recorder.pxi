@@ -339,7 +339,8 @@ cdef class Recorder:
         cdef int32_t i, k, v
         cdef cbp_instr *x
         casts = {v: None for v, source in self.sources.items()
-                 if source[0] == "arg" and isinstance(source[2], np_ndarray) and not (source[2].dtype.kind == "u" and source[2].dtype.itemsize == 8)}
+                 if source[0] == "arg" and isinstance(source[2], np_ndarray)
+                 and not (source[2].dtype.kind == "u" and source[2].dtype.itemsize == 8)}
         for t in results:
             casts.pop(self.ids.get(<size_t>(<Tensor?>t).a), None)
         for i in range(self.p.n_instrs if casts else 0):

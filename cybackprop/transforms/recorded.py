@@ -130,8 +130,8 @@ class Recorded:
             gc.collect()
             left = self.recorder.survivors(wanted, history)
         if left:
-            raise TapeError("a tensor that the call made is kept outside: " + "; ".join(left) + "; later calls would "
-                            "not change it.  Return it (lists, tuples and dicts may hold it), or assign it to a cb.State")
+            raise TapeError("a tensor that the call made is kept outside: " + "; ".join(left) + "; later calls would not "
+                            "change it.  Return it (lists, tuples and dicts may hold it), or assign it to a cb.State")
 
     def _refuse_others(self):
         """What a run makes that is no tensor can't be made anew: one generator, say, would serve all calls."""
