@@ -62,7 +62,7 @@ cdef class Compiled:
     cdef public object slow
     cdef object eagerly                  # (compiled, args, kwargs) -> result
     cdef readonly object options         # what `compile` was given
-    cdef Py_ssize_t audit_every
+    cdef readonly Py_ssize_t audit_every
     cdef readonly bint reuse_results
     cdef bint ordered                    # the function has **
     cdef unsigned long busy              # the thread that records or audits, 0: none does
@@ -281,7 +281,7 @@ cdef int look(object leaves, call_view *views) except -1:
     cdef Py_ssize_t i
     for i in range(len(leaves)):
         x = leaves[i]
-        if (type(x) is np_ndarray or (not isinstance(x, Tensor) and isinstance(x, np_ndarray))) and can_be_tensor(x):
+        if (type(x) is np_ndarray or issubclass(type(x), np_ndarray)) and can_be_tensor(x):
             PyObject_GetBuffer(x, &views[i].view, PyBUF_FORMAT | PyBUF_STRIDES)
             views[i].held = True
     return 0

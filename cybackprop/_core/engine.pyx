@@ -20,7 +20,8 @@ import threading
 import time
 import types
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
+from enum import Enum as enum_type
 from time import perf_counter
 
 import numpy as np

@@ -43,6 +43,7 @@ cdef class Key:
     cdef Py_ssize_t n, lead              # lead: the first leaf that follows the batch, -1: none
     cdef long long structure
     cdef bint no_grad
+    cdef bint odd                        # a dict among the arguments has other keys than strings
     cdef list twice                      # [(leaf, the same one before it)]: recorded as one, so they must be one
 
     def __cinit__(self, spec, leaves, places, facts, grads, same, aliases, along=()):
@@ -56,6 +57,7 @@ cdef class Key:
         self.twice = [(i, k) for i, k in enumerate(same) if i != k]
         self.structure = structure
         self.no_grad = cbp_no_grad != 0
+        self.odd = has_odd_keys(spec)
         self.lead = along[0] if along else -1
         for i in range(self.n):
             self.shapes[i].follows = i in along
@@ -75,7 +77,7 @@ cdef class Key:
 
     cdef bint fits(self, object spec, object leaves, call_view *views):
         cdef Py_ssize_t i, k
-        if self.no_grad != (cbp_no_grad != 0) or self.n != len(leaves) or not (self.spec is spec or self.spec == spec):
+        if self.no_grad != (cbp_no_grad != 0) or self.n != len(leaves) or not self.is_spec(spec):
             return False
         for i in range(self.n):
             if not self.leaf_fits(i, leaves[i], &views[i]):
@@ -89,6 +91,10 @@ cdef class Key:
             if (<Place>place).current() is not leaves[k]:
                 return False
         return True
+
+    cdef bint is_spec(self, object spec) except -1:
+        """Whether arguments have this structure; keys of dicts count by type and value."""
+        return self.spec is spec or (self.spec == spec and (not self.odd or agree(spec, self.spec)))
 
     cdef Py_ssize_t batch_of(self, object leaves, call_view *views) except -1:
         """The batch size of arguments that fit."""
@@ -154,7 +160,7 @@ cdef class Key:
         view.held = False
         if self.no_grad != (cbp_no_grad != 0):
             return "whether gradients are recorded"
-        if self.n != len(leaves) or not (self.spec is spec or self.spec == spec):
+        if self.n != len(leaves) or not self.is_spec(spec):
             return "the structure of the arguments"
         for i in range(self.n):
             fact = leaf_fact(leaves[i])
@@ -183,6 +189,15 @@ cdef Py_ssize_t length_of(object x, const call_view *v) except -1:
     return v.view.shape[0] if v.held else (<Tensor?>x).a.shape[0]
 
 
+cdef bint has_odd_keys(spec) except -1:
+    if spec is None:
+        return False
+    _, keys, children = spec
+    if type(keys) is tuple and any([type(key) is not str for key in keys]):
+        return True
+    return any([has_odd_keys(child) for child in children or ()])
+
+
 def leaf_text(fact):
     """What a leaf is, for a person."""
     kind, what, shape, _ = fact
@@ -205,7 +220,7 @@ def leaf_fact(x):
     if is_array(x):
         with memoryview(x) as view:
             return "array", view.format.encode(), x.shape, False
-    if isinstance(x, STATIC) or type(x) in (range, slice):
+    if issubclass(type(x), STATIC) or type(x) in (range, slice):
         return "static", x, type(x), False
     linked = isinstance(x, Tensor) and (<Tensor>x).record is not None
     try:                                 # a program does not keep what it is for alive

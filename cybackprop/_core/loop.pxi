@@ -1,5 +1,5 @@
-# The loop over batches: replay after replay in C.  Python never runs inside; the loop ends now and then instead, so that
-# signal handlers and other threads have their turn, and whoever goes on compares the key and reads all inputs anew.
+# The loop over batches: replay after replay in C.  Python never runs inside; the loop ends now and then instead, so
+# that signal handlers and other threads have their turn, and each beginning compares the key and reads all inputs anew.
 
 cdef double POLL_EVERY = 0.05            # seconds
 cdef Py_ssize_t PATIENT_BELOW = 1 << 18  # bytes of slab: below, a batch takes a millisecond at most
@@ -27,7 +27,8 @@ cdef int poll(void *ctx) noexcept nogil:
     return monotonic() > (<double *>ctx)[0]
 
 
-def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py_ssize_t batch, int64_t n, double total):
+def run_batches(Compiled compiled, list data, Tensor order, Py_ssize_t start, Py_ssize_t batch, int64_t n,
+                double total):
     """Run a compiled step over batches of rows of the data, in C as long as one program stands for them.
 
     Parameters

@@ -31,8 +31,23 @@ cdef extern from *:
         return x ? Py_NewRef(x) : NULL;
     #endif
     }
+    static int cbp_type_is(PyObject *x, PyObject *type, PyObject *own)   /* x: or a reference; own: its dict, or None */
+    {
+        PyObject *found, *dict = own;
+        if (PyWeakref_Check(x)) {
+            found = cbp_referent(x);
+            if (!found) { PyErr_Clear(); return 0; }
+        } else found = Py_NewRef(x);
+        int same = (PyObject *)Py_TYPE(found) == type;
+        if (same && own != Py_None) {
+            dict = PyObject_GenericGetDict(found, NULL);
+            if (dict) Py_DECREF(dict); else PyErr_Clear();
+        }
+        Py_DECREF(found);
+        return same && dict == own;
+    }
     """
-    PyObject *cbp_type_of "(PyObject *)Py_TYPE" (PyObject *x)
+    bint cbp_type_is(PyObject *x, PyObject *type, PyObject *own)
     PyObject *cbp_type_lookup(PyObject *type, PyObject *name)
     unsigned cbp_type_tag(PyObject *type)
     bint cbp_function_is(PyObject *f, PyObject *code, PyObject *defaults, PyObject *keywords)
@@ -66,6 +81,22 @@ ABSENT = Absent()
 cdef tuple BY_CONTENT = (list, dict, set)               # others have attributes too, a factory, a length at most
 cdef tuple STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic)
 cdef tuple ARRAYS = (Tensor, np.ndarray)
+cdef tuple NAMING = (*STATIC, enum_type)
+
+
+cpdef bint is_name(key) except -1:
+    """Whether the key of an entry is one that runs no code of the user's: the entry can be a place then."""
+    if type(key) is tuple:
+        return all([is_name(part) for part in <tuple>key])
+    return issubclass(type(key), NAMING)
+
+
+def dict_items(x):
+    """(keys, values) of a dict as its own iteration gives them; runs no code of its class."""
+    if isinstance(x, OrderedDict):       # its order is not that of the dict inside
+        keys = list(OrderedDict.keys(x))
+        return keys, [dict.__getitem__(x, key) for key in keys]
+    return list(dict.keys(x)), list(dict.values(x))
 
 
 def own_dict(x):
@@ -102,7 +133,8 @@ cdef class Place:
     ----------
     where : str
         "item" of a dict; "cell": in a closure's cell; "slot": of an object, by its descriptor; "element" of a list;
-        "probe": what a function of this package returns.  "type" of an object, or of what a weak reference leads to; "function": code and defaults; "class":
+        "probe": what a function of this package returns.  "type" of an object or of what a weak reference leads to,
+        key its dict or None; "function": code and defaults; "class":
         what it has under some names; "content": the elements of a container; "bytes" of an array.
     holder, key : object
     expected : object
@@ -147,9 +179,11 @@ cdef class Content:
     def __init__(self, x):
         self.kind = type(x)
         if isinstance(x, dict):
-            self.keys, self.parts = list(dict.keys(x)), list(dict.values(x))
+            self.keys, self.parts = dict_items(x)
         elif isinstance(x, list):
             self.keys, self.parts = None, list.copy(x)
+        elif isinstance(x, tuple):
+            self.keys, self.parts = None, list(tuple.__iter__(x))
         else:
             self.keys, self.parts = None, elements(x)
 
@@ -163,12 +197,15 @@ cdef class Content:
         if self.keys is not None:
             if PyDict_Size(x) != n:
                 return False
+            if isinstance(x, OrderedDict):
+                keys, parts = dict_items(x)
+                return agree(tuple(keys), tuple(self.keys)) and self.all_same(places, parts, itself)
             for i in range(n):
                 if not PyDict_Next(x, &at, &key, &value):
                     return False
                 if key != PyTuple_like(self.keys, i) and not agree(<object>key, self.keys[i]):
                     return False
-                if value == PyTuple_like(self.parts, i) or (own and issubclass(type(self.keys[i]), STATIC)
+                if value == PyTuple_like(self.parts, i) or (own and is_name(self.keys[i])
                                                             and issubclass(type(self.parts[i]), ARRAYS)):
                     continue
                 if not places.same(<object>value, self.parts[i], False):
@@ -277,7 +314,7 @@ cdef class Places:
                 if PyCell_GET(e.holder) == e.expected:
                     continue
             elif e.where == THE_TYPE:
-                if cbp_type_of(e.holder) == e.expected:
+                if cbp_type_is(e.holder, e.expected, e.key):
                     continue
             elif e.where == THE_CLASS and e.tag != 0 and cbp_type_tag(e.holder) == e.tag:
                 continue
@@ -314,7 +351,8 @@ cdef class Places:
         if isinstance(then, Tensor):     # read anew, unless it changes in place or takes a gradient
             return (anew and not (<Tensor>now).a.mutable and not (<Tensor>then).a.mutable
                     and (<Tensor>then).record is None and (<Tensor>now).record is None
-                    and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype and same_shape((<Tensor>now).a, (<Tensor>then).a))
+                    and (<Tensor>now).a.dtype == (<Tensor>then).a.dtype
+                    and same_shape((<Tensor>now).a, (<Tensor>then).a))
         known = self.contents.get(id(then))
         if issubclass(type(then), np_ndarray):
             if id(then) in self.inputs:
@@ -427,6 +465,10 @@ cdef bint same_function(f, g, set pairs) except -1:
     pairs.add((id(f), id(g)))
     if not agree(f.__defaults__, g.__defaults__, pairs) or not agree_dicts(f.__dict__, g.__dict__, pairs):
         return False
+    if f.__dict__ or g.__dict__:
+        own, other = dict_items(f.__dict__), dict_items(g.__dict__)
+        if not (agree(tuple(own[0]), tuple(other[0])) and agree(tuple(own[1]), tuple(other[1]))):
+            return False
     for x, y in zip(f.__closure__ or (), g.__closure__ or ()):
         try:
             if not agree(x.cell_contents, y.cell_contents, pairs):

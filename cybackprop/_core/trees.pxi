@@ -10,11 +10,11 @@ cdef bint can_be_tensor(x) except -1:
 
 cdef object as_array(x):
     """x as an ndarray where it is one for us: a buffer, a floating scalar, what has __array__ or __dlpack__; else None."""
-    if isinstance(x, np_ndarray):
+    if issubclass(type(x), np_ndarray):  # not `isinstance`, which asks for __class__, a property of some proxies
         return x if can_be_tensor(x) else None
-    if isinstance(x, np.generic):
+    if issubclass(type(x), np.generic):
         return np.asarray(x) if isinstance(x, np.floating) and can_be_tensor(x) else None
-    if isinstance(x, (bytes, type)):
+    if issubclass(type(x), (bytes, type)):
         return None
     if not PyObject_CheckBuffer(x):
         if type_lookup(type(x), "__array__") is ABSENT:
@@ -36,8 +36,9 @@ cdef object take_apart(x, list leaves, int depth):
     if isinstance(x, (list, tuple)):
         return kind, len(x), structure_of([take_apart(part, leaves, depth + 1) for part in x])
     if isinstance(x, dict):
-        return kind, tuple(dict.keys(x)), structure_of([take_apart(part, leaves, depth + 1) for part in dict.values(x)])
-    if type_lookup(kind, "__dataclass_fields__") is not ABSENT and not isinstance(x, type):
+        keys, parts = dict_items(x)
+        return kind, tuple(keys), structure_of([take_apart(part, leaves, depth + 1) for part in parts])
+    if type_lookup(kind, "__dataclass_fields__") is not ABSENT and not issubclass(type(x), type):
         own = own_dict(x)
         if own is not None:
             return kind, tuple(own), structure_of([take_apart(part, leaves, depth + 1) for part in own.values()])
@@ -77,10 +78,10 @@ cdef bint plain(tuple args):
 
 def is_array(x):
     """Whether a leaf is an array, which a compiled function gets as a tensor."""
-    return isinstance(x, np_ndarray) and can_be_tensor(x)
+    return issubclass(type(x), np_ndarray) and can_be_tensor(x)
 
 
 def is_dataclass(x):
     """Whether an object is taken apart by its fields."""
-    return (type_lookup(type(x), "__dataclass_fields__") is not ABSENT and not isinstance(x, type)
+    return (type_lookup(type(x), "__dataclass_fields__") is not ABSENT and not issubclass(type(x), type)
             and own_dict(x) is not None)

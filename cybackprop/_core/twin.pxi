@@ -48,6 +48,24 @@ cdef class Twins:
             return len(x) == len(y) and all([self.match(p, q) for p, q in zip(x, y)])
         return False
 
+    def places(self, Places mine):
+        """The places of the twins, without a walk: the same ones, read at the twins of their holders.
+
+        Right where both have the same structure all over, so that a walk would find no others.
+
+        Raises
+        ------
+        LookupError
+            A holder has no twin, or what is read can only be found by a walk.
+        """
+        cdef Place p
+        cdef list found = []
+        for p in mine.places:
+            if p.where == AT_PROBE or p.where == THE_BYTES or mine.inputs:
+                raise LookupError(f"{p.label} is found by a walk")
+            found.append(read_at(p, self.known(p.holder)))
+        return Places(found)
+
     cdef Places same_places(self, Places mine, Places others):
         """The others' Places, where both lead to twins, place by place; else LookupError."""
         cdef Place p, q
@@ -71,6 +89,22 @@ cdef class Twins:
         return type(x) is type(y) and x.dtype == y.dtype and x.shape == y.shape
 
 
+cdef Place read_at(Place p, holder):
+    """The same place of another holder, and what is there."""
+    cdef Place q = Place(WHERE[p.where], holder, p.key, None, p.label)
+    if p.where <= AT_PROBE:
+        q.expected = q.current()
+    elif p.where == THE_TYPE:
+        q.expected = type(holder)
+    elif p.where == THE_FUNCTION:
+        q.expected = holder.__code__, holder.__defaults__, holder.__kwdefaults__
+    elif p.where == THE_CLASS:
+        q.expected = [type_lookup(holder, name) for name in p.key]
+    else:
+        q.expected = Content(holder)
+    return q
+
+
 cdef list without_bytes(Places places):
     return [p for p in places.places if (<Place>p).where != THE_BYTES]
 
@@ -90,14 +124,16 @@ def program_twin(Program p, Twins twins, Places places, facts):
     cdef State t
     cdef cbp_array *a
     cdef int32_t v
-    if p.family is not None or p.derivative is not None or not p.single or key.aliases or any([kind == "object" for kind, *_ in key.leaves]):
+    objects = any([kind == "object" for kind, *_ in key.leaves])
+    if p.family is not None or p.derivative is not None or not p.single or key.aliases or objects:
         raise LookupError("programs of this kind have no twins")
     places = twins.same_places(key.places, places)
     found = {id(x): y for x, y in zip(key.places.places, places.places)}
     q.lines, q.recorded, q.constants, q.loops, q.frames = p.lines, p.recorded, p.constants, p.loops, []
     q.others = [found[id(x)] if type(x) is Place else twins.known(x) if isinstance(x, Tensor) else x for x in p.others]
     q.effects = [(twins.known(owner), number) for owner, number in p.effects]
-    q.single, q.result, q.reuse, q.n_results, q.n_outputs, q.n_inputs = True, p.result, p.reuse, p.n_results, p.n_outputs, p.n_inputs
+    q.single, q.reuse, q.n_results, q.n_outputs, q.n_inputs = True, p.reuse, p.n_results, p.n_outputs, p.n_inputs
+    q.result = p.result                  # of one tensor, which holds nothing
     q.inputs = <program_input *>calloc(q.n_inputs + 1, sizeof(program_input))
     q.output_values = <int32_t *>calloc(q.n_outputs + 1, sizeof(int32_t))
     q.p = cbp_program_twin(p.p)
@@ -115,7 +151,8 @@ def program_twin(Program p, Twins twins, Places places, facts):
                 raise LookupError("a state has another shape or dtype")
             q.p.values[v].held = cbp_array_hold(t.a)
     q.find_states()
-    q.key = Key(key.spec, key.leaves, places, facts, [(twins.known(owner), none) for owner, none in key.grads], key.same, [])
+    grads = [(twins.known(owner), none) for owner, none in key.grads]
+    q.key = Key(key.spec, key.leaves, places, facts, grads, key.same, [])
     q.key.no_grad, q.key.structure = key.no_grad, facts.version
     if not q.key.holds():
         raise LookupError("it depends on something else")

@@ -66,7 +66,11 @@ class Anatomy:
             else:
                 number[id(x)] = len(things)
                 things.append(x)
-                facts, parts = (None, ()) if what in opaque else (LOOKS.get(what) or _look_at(what))(self, x)
+                if what in opaque:
+                    things.append(vars(x))               # where a program has a place
+                    kind.append(what)
+                    continue
+                facts, parts = (LOOKS.get(what) or _look_at(what))(self, x)
                 kind += (what, facts, len(parts))
                 todo += parts[::-1]
                 if len(kind) + len(todo) > MOST_FACTS:
@@ -99,7 +103,7 @@ class Anatomy:
         return None, [*items, *items.values()]
 
     def _state(self, t):
-        return (t.dtype, t.shape, t.requires_grad, t.grad is None), []
+        return (t.dtype, t.shape, t.requires_grad, t.grad is None), list(t.hooks)
 
     def _array(self, a):
         if a.nbytes > MOST_BYTES or getattr(a, "record", None) is not None or a.dtype.hasobject:

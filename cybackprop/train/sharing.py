@@ -1,5 +1,6 @@
 """Networks of one kind share their recordings: one of them records, the programs of the others are twins of its."""
 
+import contextlib
 import threading
 from types import SimpleNamespace
 
@@ -8,7 +9,6 @@ from cybackprop.ops.random import default_rng
 from cybackprop.train.anatomy import Anatomy
 from cybackprop.train.trainer import Trainer
 from cybackprop.transforms.arguments import run_eagerly
-from cybackprop.transforms.recorded import Surroundings
 
 
 class Sharing:
@@ -48,10 +48,27 @@ class _Kind:
 
 
 class _Donor:
-    """A recording and whose it is; audited: whether it has proved right.  last: the program of it that was made last."""
+    """A recording and whose it is; audited: whether it has proved right.  last: its newest program."""
 
     def __init__(self, program, anatomy):
         self.program, self.anatomy, self.audited, self.last = program, anatomy, False, program
+
+
+def _around(donor, twins, compiled, leaves):
+    """What a twin of a recording depends on: (Places, facts)."""
+    key = donor.program.key
+    places = None
+    if not donor.anatomy.foreign:        # code of this package names nothing but what an Anatomy has
+        with contextlib.suppress(LookupError):
+            places, facts = twins.places(key.places), key.facts.of_twins(twins)
+    if places is None:
+        around = Surroundings(compiled.function, leaves)
+        if around.environment.obstacle is not None:
+            raise LookupError(around.environment.obstacle)
+        places, facts = around.places, around.facts
+    if not facts.are_those_of(key.facts, twins):
+        raise LookupError("modules or optimizers are others")
+    return places, facts
 
 
 class _Member:
@@ -103,15 +120,17 @@ class _Slow:
 
     def _adopts(self, kind, compiled, spec, leaves):
         """Whether there is a twin for a call now that was not there before."""
+        from cybackprop.transforms.recorded import Surroundings
+
         facts, mine = [engine.leaf_fact(x) for x in leaves], self._member.anatomy.things
         for donor in kind.donors.get(self._role, ()):
             if donor in self._known or donor.program.key.spec != spec or donor.program.key.leaves != facts:
                 continue
             self._known[donor] = None
             of = donor.anatomy
-            around = Surroundings(compiled.function, leaves)
             try:
-                twin = engine.program_twin(donor.program, engine.Twins(of.things, mine), around.places, around.facts)
+                twins = engine.Twins(of.things, mine)
+                twin = engine.program_twin(donor.program, twins, *_around(donor, twins, compiled, leaves))
             except LookupError:
                 continue
             # audits are for all: the calls of one go on from those of the one before; else the second is compared

@@ -1,5 +1,6 @@
 """Arguments and results of compiled functions: arrays become tensors, nests are put together again."""
 
+import collections
 import copy
 import enum
 import functools
@@ -98,7 +99,7 @@ def _parts(x):
     if isinstance(x, (list, tuple)):
         return type(x), None, list(x)
     if isinstance(x, dict):
-        return type(x), list(dict.keys(x)), list(dict.values(x))
+        return type(x), *engine.dict_items(x)
     if engine.is_dataclass(x):
         return type(x), list(vars(x)), list(vars(x).values())
     return None, None, None
@@ -120,27 +121,39 @@ def _packed(spec, left):
 def rebuilt(kind, parts, keys=None, template=None):
     """A container of a type with other parts; template: the one that it is to be like."""
     if issubclass(kind, dict):
+        base = collections.OrderedDict if issubclass(kind, collections.OrderedDict) else dict
         made = kind.__new__(kind) if template is None else copy.copy(template)
-        dict.clear(made)
-        dict.update(made, zip(keys, parts, strict=True))
+        base.clear(made)
+        for key, part in zip(keys, parts, strict=True):
+            base.__setitem__(made, key, part)
+        return made
+    if issubclass(kind, list) and kind is not list:
+        made = kind.__new__(kind) if template is None else copy.copy(template)
+        list.clear(made)
+        list.extend(made, parts)
+        return made
+    if issubclass(kind, tuple) and kind is not tuple:    # a namedtuple, say
+        made = tuple.__new__(kind, parts)
+        if template is not None and engine.own_dict(template):
+            vars(made).update(vars(template))
         return made
     if issubclass(kind, (list, tuple, set, frozenset)):
-        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+        return kind(parts)
     made = object.__new__(kind)          # a dataclass
     vars(made).update(zip(keys, parts, strict=True))
     return made
 
 
-def results(tree, leaves, new, mark):
+def results(tree, leaves, new, mark, knows=None):
     """The tensors of a nest, and a function (others, leaves) that makes the nest of others.
 
     A result that is an argument is that argument in later calls too, and one that is there twice is one object.  What
     is no tensor stays as it was, and so do tensors from outside with a history: records up to number mark.  new: the
-    leaves as the function got them.
+    leaves as the function got them.  knows: whether a container was there before; it is handed over itself.
     """
     tensors = []
     known = {id(x): ("argument", k, None) for k, x in enumerate(new) if isinstance(x, Tensor) and x is leaves[k]}
-    spec = _taken(tree, tensors, known, mark)
+    spec = _taken(tree, tensors, known, mark, knows or _nothing)
     return tensors, functools.partial(_nest, spec)
 
 
@@ -175,17 +188,23 @@ def _difference(spec, other, leaves):
 
 # NOTE: functions inside functions that call themselves would be cycles, and hold tensors until the collector comes.
 
-def _taken(node, tensors, known, mark):
+def _nothing(node):
+    return False
+
+
+def _taken(node, tensors, known, mark, knows):
+    if not isinstance(node, Tensor) and type(node) is not tuple and knows(node):
+        return ("other", node, None)
     if isinstance(node, dict):
         kind = "dict"
         if type(node) is not dict:       # a template of it: copies keep its type, and what else it has
             kind = copy.copy(node)
             kind.clear()
-        return kind, list(node), [_taken(v, tensors, known, mark) for v in node.values()]
-    if isinstance(node, (list, tuple, set, frozenset)):
-        return (type(node), None, [_taken(v, tensors, known, mark) for v in node])
+        return kind, list(node), [_taken(v, tensors, known, mark, knows) for v in node.values()]
+    if isinstance(node, (list, tuple, set, frozenset)) and not engine.own_dict(node):
+        return (type(node), None, [_taken(v, tensors, known, mark, knows) for v in node])
     if engine.is_dataclass(node):
-        return (type(node), list(vars(node)), [_taken(v, tensors, known, mark) for v in vars(node).values()])
+        return (type(node), list(vars(node)), [_taken(v, tensors, known, mark, knows) for v in vars(node).values()])
     if id(node) in known:
         return known[id(node)]
     made = isinstance(node, Tensor) and (node.record is None or node.record.number > mark)

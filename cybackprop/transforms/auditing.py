@@ -12,7 +12,6 @@ from cybackprop._core import engine
 from cybackprop._core.engine import build_program
 from cybackprop.transforms.arguments import difference
 
-
 LOOKED_AT = 1 << 15                      # bytes at each end of an input
 
 

@@ -1,10 +1,14 @@
 """What the code of a function says without running, and whose code it is."""
 
+import abc
+import enum
 import functools
 import opcode
 import os
+import re
 import sys
 import types
+import typing
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +20,14 @@ GLOBAL = {opcode.opmap[name]: shift for name, shift in (
     if name in opcode.opmap}
 IMPORT, EXTENDED = opcode.opmap["IMPORT_NAME"], opcode.opmap["EXTENDED_ARG"]
 EVERYTHING = {"getattr", "hasattr", "setattr", "delattr", "vars", "dir", "globals", "locals", "eval", "exec",
-              "attrgetter", "import_module", "__import__", "__getattribute__", "asdict", "astuple"}
-CATCHING = {"AttributeError", "NameError", "KeyError", "LookupError", "ImportError", "ModuleNotFoundError", "Exception",
-            "BaseException", "suppress", "contextlib"}
+              "attrgetter", "methodcaller", "import_module", "__import__", "__getattribute__", "asdict", "astuple"}
+ANY_GLOBAL = {"globals", "eval", "exec"}
+IMPORTING = {"import_module", "__import__", "modules"}
+# instructions of `except X:`, and of what begins a handler: that of `except:` goes on with POP_TOP
+CATCH = {opcode.opmap[name] for name in ("CHECK_EXC_MATCH", "CHECK_EG_MATCH")}
+HANDLER, POP_TOP = opcode.opmap["PUSH_EXC_INFO"], opcode.opmap["POP_TOP"]
 LIBRARIES = (os.path.dirname(np.__file__), os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+NO_ATTRIBUTES = (abc.ABC, typing.Generic, typing.Protocol, enum.Enum)
 STANDARD = os.path.dirname(os.path.abspath(os.__file__))
 
 
@@ -27,13 +35,15 @@ class Names(NamedTuple):
     """What a code and those inside it name.
 
     loaded: globals; `co_names` has attributes among them, and a global that bears the name of one is read by nobody.
-    everything: whether attributes are asked for by computed names.  catches: whether an error may be caught.
+    everything: whether attributes are asked for by computed names; any_global: whether globals are.
+    catches: whether an error may be caught.
     """
 
     loaded: frozenset
     imported: frozenset
     mentioned: frozenset
     everything: bool
+    any_global: bool
     catches: bool
 
 
@@ -44,20 +54,28 @@ def names_in(code):
     while todo:
         code = todo.pop()
         mentioned.update(code.co_names)
-        catches |= bool(code.co_exceptiontable) and not CATCHING.isdisjoint(code.co_names)
-        high = 0
+        catches |= "suppress" in code.co_names
+        importing = not IMPORTING.isdisjoint(code.co_names)
+        high = before = 0
         for op, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
             arg, high = high | low, (high | low) << 8 if op == EXTENDED else 0
             if op in GLOBAL:
                 loaded.add(code.co_names[arg >> GLOBAL[op]])
             elif op == IMPORT:
                 imported.add(code.co_names[arg])
+            catches |= op in CATCH or (before == HANDLER and op == POP_TOP)
+            before = op
         for x in code.co_consts:
             if isinstance(x, types.CodeType):
                 todo.append(x)
+            elif isinstance(x, str) and "{" in x and "format" in code.co_names:
+                mentioned.update(re.findall(r"\.(\w+)", " ".join(re.findall(r"\{[^{}:!]*", x))))
+            elif importing and isinstance(x, str) and x in sys.modules:
+                imported.add(x)
             elif isinstance(x, tuple):   # the names of a class pattern
                 mentioned.update(name for name in x if isinstance(name, str) and name.isidentifier())
-    return Names(frozenset(loaded), frozenset(imported), frozenset(mentioned), not EVERYTHING.isdisjoint(mentioned), catches)
+    return Names(frozenset(loaded), frozenset(imported), frozenset(mentioned), not EVERYTHING.isdisjoint(mentioned),
+                 not ANY_GLOBAL.isdisjoint(loaded), catches)
 
 
 def in_library(namespace):
@@ -99,8 +117,10 @@ def imports(names, package):
     for name in sorted(names):
         parts = name.split(".")
         found += [".".join(parts[:k + 1]) for k in range(len(parts)) if name]
-        if package:
-            found += [f"{package}.{name}"] if name else [package]
+        above = package or ""
+        while above:                     # how many dots there are is not asked
+            found.append(f"{above}.{name}" if name else above)
+            above = above.rpartition(".")[0]
     return [name for k, name in enumerate(found) if name in sys.modules or k == 0 or "." not in name]
 
 
@@ -108,3 +128,9 @@ def slots(x):
     """Names of the slots of an object."""
     return [name for c in type(x).__mro__ for name, found in vars(c).items()
             if isinstance(found, types.MemberDescriptorType) and name != "__dict__" and c.__flags__ & HEAP_TYPE]
+
+
+def inherits_code(cls):
+    """Whether methods of a user's class are a library's, which name other attributes than the user's code does."""
+    return is_users(cls) and any(c.__flags__ & HEAP_TYPE and not is_users(c) and c not in NO_ATTRIBUTES
+                                 for c in cls.__mro__)

@@ -6,6 +6,7 @@ any name that the code reached so far mentions.  No code of the user's runs mean
 iterator say, is an `obstacle`: there is no program then.  docs/adr/0013-environments.md has the reasons.
 """
 
+import abc
 import array
 import builtins
 import collections
@@ -24,13 +25,25 @@ import weakref
 
 import numpy as np
 
+from cybackprop._core import engine
 from cybackprop._core.engine import (
-    ABSENT, Compiled, Content, Place, Tensor, array_bytes, is_array, own_dict, referent, type_lookup)
+    ABSENT,
+    Compiled,
+    Content,
+    Place,
+    Tensor,
+    array_bytes,
+    own_dict,
+    referent,
+    type_lookup,
+)
 from cybackprop.transforms import codes, opaque
 from cybackprop.transforms.codes import in_library
 
-STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, enum.Enum, range, slice)
+STATIC = (bool, int, float, complex, str, bytes, type(None), type(...), range, slice)      # nothing else is in them
+ARRAYS = (Tensor, np.ndarray)
 CONTAINERS = (list, dict, set, frozenset, collections.deque)
+LOOKED_INTO = (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)       # in libraries
 MOST = 65536                             # elements of a container, bytes of an array, places in all
 
 
@@ -41,7 +54,9 @@ class Environment:
     ----------
     function : callable
     leaves : list
-        The arguments; those that are tensors inside are inputs and are not looked at.
+        The arguments; arrays and tensors among them are inputs and are not looked at.
+    kinds : sequence of type
+        Classes of containers among the arguments, whose methods the function may call.
     borrowed : sequence
         Objects that are alive in each call and must not be kept alive: a method's self, objects among the arguments.
 
@@ -58,7 +73,7 @@ class Environment:
         What the walk could not read, and why.
     """
 
-    def __init__(self, function, leaves=(), borrowed=()):
+    def __init__(self, function, leaves=(), borrowed=(), kinds=()):
         self.places, self.arrays, self.modules, self.counted, self.tensors, self.roots = [], [], [], [], [], []
         self.obstacle = None
         self._seen, self._done, self._names, self._borrowed = {}, set(), {}, {id(x) for x in borrowed}
@@ -67,8 +82,10 @@ class Environment:
         self._left, self._objects, self._classes, self._modules = collections.deque(), [], [], []
         self.see(function, getattr(function, "__name__", type(function).__name__))
         for x in leaves:
-            if not issubclass(type(x), Tensor) and not is_array(x):
+            if not engine.is_array(x) and not issubclass(type(x), Tensor):
                 self.see(x, "an argument")
+        for kind in kinds:
+            self.see(kind, kind.__name__)
         self._walk()
         for cls, label in self._classes:
             names = sorted(self._names)
@@ -84,18 +101,20 @@ class Environment:
 
     def appeared(self):
         """Labels of attributes of mentioned names that were not there when the walk looked."""
-        return [f"{label}.{name}" for x, label, own, _ in self._objects for name in self._names.keys() & (own or {}).keys()
-                if (id(own), name) not in self._done]
+        return [f"{label}.{name}" for _, label, own, _ in self._objects if own
+                for name in self._names.keys() & own.keys() if (id(own), name) not in self._done]
 
     def _walk(self):
         """Until there is nothing new: neither things, nor names of attributes for those that are known."""
-        names, known = -1, -1
-        while self.obstacle is None and (self._left or (names, known) != (len(self._names), len(self._objects))):
+        names, done = 0, 0
+        while self.obstacle is None and (self._left or done < len(self._objects) or names < len(self._names)):
             while self._left and self.obstacle is None:
                 self._look(*self._left.popleft())
-            names, known = len(self._names), len(self._objects)
-            for entry in self._objects:
-                self._attributes(entry)
+            if names < len(self._names):
+                names, done = len(self._names), 0        # all of them, for the new names
+            while done < len(self._objects):
+                self._attributes(self._objects[done])
+                done += 1
             if len(self.places) > MOST:
                 self._stop("the code", f"leads to more than {MOST} places")
 
@@ -116,7 +135,7 @@ class Environment:
         self._seen.setdefault(id(holder), holder)
         place = Place(where, holder, key, value, label)
         self.places.append(place)
-        if issubclass(type(value), (Tensor, np.ndarray)):
+        if issubclass(type(value), ARRAYS):
             self.arrays.append((place, value))
         self.see(value, label)
 
@@ -128,11 +147,11 @@ class Environment:
     def see(self, x, label):
         """Something was found: it will be looked at."""
         if id(x) in self._seen:
-            if issubclass(type(x), (Tensor, np.ndarray)):
+            if issubclass(type(x), ARRAYS):
                 self._several.add(id(x))
-        elif x is not ABSENT and (not issubclass(type(x), STATIC) or (issubclass(type(x), enum.Enum) and codes.is_users(type(x)))):
+        elif type(x) not in STATIC and x is not ABSENT:
             self._seen[id(x)] = x
-            self._left.append((x, label))
+            self._left.append((x, label if len(label) < 80 else "..." + label[-60:]))
 
     def _look(self, x, label):
         if type_lookup(type(x), "guarded_by_programs") is True:
@@ -150,8 +169,8 @@ class Environment:
         elif hasattr(type(x), "__next__"):
             self._stop(label, "is an iterator, which moves on when it is read; hand over what it gives as an argument")
         else:
-            self._stop(label, f"is a {type(x).__name__}, whose state can't be compared; hand it over as an argument, or "
-                              "keep what changes in a cb.State")
+            self._stop(label, f"is a {type(x).__name__}, whose state can't be compared; hand it over as an argument, "
+                              "or keep what changes in a cb.State")
 
     # ---- code
 
@@ -171,8 +190,11 @@ class Environment:
             return
         names = codes.names_in(f.__code__)
         self._name(names.mentioned)
-        self._everything |= names.everything
-        self._catches |= names.catches
+        if names.everything > self._everything or names.catches > self._catches:
+            self._everything, self._catches = self._everything | names.everything, self._catches | names.catches
+            for entry in self._objects:  # what is absent there is a place now
+                entry[3] = 0
+            self._name((f"<{len(self._names)}>",))       # a name of nothing: all are looked at again
         self._objects.append([f, label, f.__dict__, 0])
         for name in names.loaded:
             value = f.__globals__.get(name, ABSENT)
@@ -182,7 +204,7 @@ class Environment:
         package = f.__globals__.get("__package__")
         for name in codes.imports(names.imported, package):
             self.place("item", sys.modules, name, sys.modules.get(name, ABSENT), name)
-        if "globals" in names.mentioned:
+        if names.any_global:
             self._container(f.__globals__, "globals()")
 
     def _parts(self, x, label):
@@ -223,10 +245,11 @@ class Environment:
         keys = content.keys or range(len(content.parts))
         where = "item" if issubclass(type(x), dict) else "element" if issubclass(type(x), list) else None
         for key, part in zip(keys, content.parts, strict=True):
-            if issubclass(type(key), STATIC) and type(part) in STATIC:
+            if engine.is_name(key) and type(part) in STATIC:
                 continue
-            inside = f"{label}[{key!r}]" if issubclass(type(key), STATIC) else label
-            if issubclass(type(part), (Tensor, np.ndarray)) and where and issubclass(type(key), STATIC):
+            named = engine.is_name(key)
+            inside = f"{label}[{key!r}]" if named else label
+            if issubclass(type(part), ARRAYS) and where and named:
                 self.place(where, x, key, part, inside)
             else:
                 self.see(part, inside)
@@ -236,7 +259,7 @@ class Environment:
 
     def _tuple(self, x, label):
         for k, part in enumerate(tuple.__iter__(x)):
-            if issubclass(type(part), (Tensor, np.ndarray)):
+            if issubclass(type(part), ARRAYS):
                 self.probe(functools.partial(tuple.__getitem__, x, k), f"{label}[{k}]")
             else:
                 self.see(part, f"{label}[{k}]")
@@ -255,19 +278,22 @@ class Environment:
     # ---- objects, classes, modules
 
     def _object(self, x, label):
-        cls, holder = type(x), x
-        if id(x) in self._borrowed:
-            with contextlib.suppress(TypeError):         # slots without a place for weak references
-                holder = weakref.ref(x)
-        self.places.append(Place("type", holder, None, cls, f"the class of {label}"))
+        cls = type(x)
+        own = own_dict(x)
+        holder = x
+        if id(x) in self._borrowed and type_lookup(cls, "__weakref__") is not ABSENT:
+            holder = weakref.ref(x)
+        self.places.append(Place("type", holder, own, cls, f"the class of {label}"))
         self.see(cls, cls.__name__)
-        self._objects.append([x, label, own_dict(x), 0])
+        self._objects.append([x, label, own, 0])
 
     def _class(self, cls, label):
         if not codes.is_users(cls):
             return
         self._classes.append((cls, label))
         self._objects.append([cls, label, None, 0])
+        if issubclass(type(cls), abc.ABCMeta):
+            self.probe(abc.get_cache_token, "the classes that are registered as others'")
         self.see(type(cls), type(cls).__name__)
         for base in cls.__mro__[1:]:     # what `super()` finds
             self.see(base, base.__name__)
@@ -292,16 +318,18 @@ class Environment:
         if issubclass(type(x), type):
             for name in names:
                 self.see(type_lookup(x, name), f"{label}.{name}")
-            if self._everything:
+            if self._everything or "__dict__" in self._names or codes.inherits_code(x):
                 for c in x.__mro__:
                     if codes.is_users(c):
                         self._name(n for n in vars(c) if not n.startswith("__"))
                         if (id(c), "everything") not in self._done:      # others may appear
                             self._done.add((id(c), "everything"))
                             self.probe(functools.partial(class_names, c), f"vars({c.__name__})")
-        elif issubclass(type(x), types.FunctionType):
-            for name in own.keys() & names:
-                self.place("item", own, name, own[name], f"{label}.{name}")
+        elif issubclass(type(x), (types.FunctionType, Compiled)):
+            if self._everything or "__dict__" in self._names:
+                self._whole(own, label)
+            for name in names if self._catches else own.keys() & names:
+                self.place("item", own, name, own.get(name, ABSENT), f"{label}.{name}")
         elif issubclass(type(x), types.ModuleType):
             self._module_attributes(x, label, own, names)
         else:
@@ -309,13 +337,16 @@ class Environment:
 
     def _module_attributes(self, module, label, own, names):
         library = in_library(own)
-        if self._everything and not library:
+        if (self._everything or "__dict__" in self._names) and not library:
             self._whole(own, label)
+        computed = not library and "__getattr__" in own
+        if computed:
+            self.see(own["__getattr__"], f"{label}.__getattr__")
         for name in names:
             value = own.get(name, ABSENT)
-            if value is ABSENT and (library or not self._catches):
+            if value is ABSENT and (library or not (self._catches or computed)):
                 continue
-            if library and not issubclass(type(value), (*CONTAINERS, types.ModuleType, type(os.environ), np.random.RandomState)):
+            if library and not issubclass(type(value), LOOKED_INTO):
                 self._seen.setdefault(id(value), value)          # compared, but not looked into
             self.place("item", own, name, value, f"{label}.{name}")
         if module is os and "getenv" in names:
@@ -329,7 +360,9 @@ class Environment:
 
     def _instance_attributes(self, x, label, own, names):
         cls = type(x)
-        everything = self._everything or not codes.is_users(cls) or "__dict__" in self._names
+        everything = (self._everything or not codes.is_users(cls) or "__dict__" in self._names
+                      or (codes.inherits_code(cls) and type_lookup(cls, "guarded_by_programs") is ABSENT))
+        catches = self._catches or type_lookup(cls, "__getattr__") is not ABSENT
         if everything and own is not None:
             self._whole(own, label)
         for name in (*names, *(codes.slots(x) if everything else ())):
@@ -337,11 +370,11 @@ class Environment:
             inside = f"{label}.{name}"
             if issubclass(type(found), types.MemberDescriptorType):
                 value = slot(found, x)
-                if value is not ABSENT or self._catches or codes.is_users(cls):
+                if value is not ABSENT or catches or codes.is_users(cls):
                     self._seen[id(found)] = found
                     self._slot(x, found, value, inside)
                 continue
-            if own is not None and (name in own or self._catches or (
+            if own is not None and (name in own or catches or (
                     found is not ABSENT and not hasattr(type(found), "__set__"))):
                 self.place("item", own, name, own.get(name, ABSENT), inside)
             self.see(found, inside)
@@ -351,7 +384,7 @@ class Environment:
             self._done.add((id(x), "slot", id(descriptor)))
             place = Place("slot", x, descriptor, value, label)
             self.places.append(place)
-            if issubclass(type(value), (Tensor, np.ndarray)):
+            if issubclass(type(value), ARRAYS):
                 self.arrays.append((place, value))
             self.see(value, label)
 
@@ -359,6 +392,8 @@ class Environment:
 
     def _tensor(self, t, label):
         self.tensors.append(t)
+        if codes.is_users(type(t)):
+            self._object(t, label)
         for hook in t.hooks:
             self.see(hook, f"a hook of {label}")
 
@@ -374,7 +409,7 @@ class Environment:
         self.counted.append(x)
         own = vars(x)
         for name, value in list(own.items()):
-            if issubclass(type(value), STATIC):
+            if type(value) in STATIC:
                 if not name.startswith("_"):
                     self.place("item", own, name, value, f"{label}.{name}")
             elif callable(value):
@@ -392,6 +427,12 @@ class Environment:
 
     def _compiled(self, x, label):
         self.see(x.function, label)
+        self._objects.append([x, label, own_dict(x), 0])
+
+    def _static(self, x, label):
+        """A number or a string of the user's class, or a member of an enum: it can't change, but has methods."""
+        if codes.is_users(type(x)):
+            self._object(x, label)
 
     # ---- what has another state than attributes
 
@@ -414,8 +455,8 @@ class Environment:
 
     def _buffer(self, x, label):
         if memoryview(x).nbytes > MOST:
-            self._stop(label, f"has {memoryview(x).nbytes} bytes, and a program compares {MOST} at most; hand it over as an "
-                              "argument")
+            self._stop(label, f"has {memoryview(x).nbytes} bytes, and a program compares {MOST} at most; hand it over "
+                              "as an argument")
         else:
             self.probe(functools.partial(opaque.buffer_state, x), label)
 
@@ -442,7 +483,7 @@ def slot(descriptor, x):
 
 def class_names(cls):
     """What a class itself has attributes for."""
-    return tuple(vars(cls))
+    return tuple(name for name in vars(cls) if not name.startswith("__"))      # pickle adds some
 
 
 def is_alive(reference):
@@ -461,7 +502,7 @@ def _nothing(environment, x, label):
     """What can't change, or is seen to elsewhere."""
 
 
-NEVER_READ = {"__class__", "__new__", "__init_subclass__", "__subclasshook__", "__dict__", "__weakref__", "__del__"}
+NEVER_READ = {"__class__", "__init_subclass__", "__subclasshook__", "__dict__", "__weakref__", "__del__"}
 E = Environment
 LOOKS = {
     types.FunctionType: E._function, types.MethodType: E._parts, staticmethod: E._parts, classmethod: E._parts,
@@ -470,11 +511,12 @@ LOOKS = {
     types.MethodWrapperType: E._parts, type(functools.lru_cache(len)): E._cached,
     operator.attrgetter: E._getter, operator.methodcaller: E._getter, operator.itemgetter: _nothing,
     list: E._container, dict: E._container, set: E._container, frozenset: E._container, collections.deque: E._container,
-    memoryview: E._buffer, bytearray: E._buffer, array.array: E._buffer, tuple: E._tuple, np.ndarray: E._array,
-    types.SimpleNamespace: E._object, type: E._class, types.ModuleType: E._module, Tensor: E._tensor, Compiled: E._compiled,
-    contextvars.ContextVar: E._variable, threading.local: E._local,
+    tuple: E._tuple, np.ndarray: E._array, types.SimpleNamespace: E._object, type: E._class, types.ModuleType: E._module, Tensor: E._tensor,
+    Compiled: E._compiled, contextvars.ContextVar: E._variable, threading.local: E._local,
     weakref.ReferenceType: E._reference, weakref.ProxyType: E._reference, weakref.CallableProxyType: E._reference,
     types.MappingProxyType: E._view, random.Random: E._random, np.random.RandomState: E._numpy_random,
     np.random.Generator: E._numpy_random, np.random.BitGenerator: E._numpy_random, type(os.environ): E._environ,
-    types.CodeType: _nothing, np.ufunc: _nothing, np.dtype: _nothing,
+    types.CodeType: _nothing, np.dtype: _nothing, np.generic: _nothing,
+    **dict.fromkeys((int, float, complex, str, bytes, enum.Enum), E._static),
+    **dict.fromkeys((memoryview, bytearray, array.array), E._buffer),
 }

@@ -124,7 +124,8 @@ def _numbers(program):
     """Numbers that are neither literals nor guarded, nor, as sweeps have them everywhere, 0 or 1."""
     known = {0, 1}
     if program.key is not None:
-        known.update(what for kind, what, *_ in program.key.leaves if kind == "static" and isinstance(what, (int, float)))
+        statics = [what for kind, what, *_ in program.key.leaves if kind == "static"]
+        known.update(x for x in statics if isinstance(x, (int, float)))
     for place in program.key.places.places if program.key is not None else ():
         literals = place.expected[0].co_consts if engine.is_function(place) else (place.expected,)
         known.update(x for x in literals if isinstance(x, (int, float)))

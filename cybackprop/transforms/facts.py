@@ -19,9 +19,23 @@ class Facts:
         for top in modules:
             if id(top) not in found:
                 found |= {id(m): m for _, m in top.named_modules()}
-        self._tensors = tensors
-        self._modules = [weakref.ref(m) for m in found.values()]
-        self._counted = [thing for thing in counted if hasattr(thing, "program_facts")]
+        self._begin(tensors, found.values(), [thing for thing in counted if hasattr(thing, "program_facts")])
+
+    def of_twins(self, twin):
+        """Those of others, given a function from a thing to its twin."""
+        made = Facts.__new__(Facts)
+        made._begin([twin(t) for t in self._tensors], [twin(ref()) for ref in self._modules],
+                    [twin(thing) for thing in self._counted])
+        return made
+
+    def are_those_of(self, others, twin):
+        """Whether these are to twins what others are to those whose twins they are."""
+        then = [weakref.ref(twin(x())) if type(x) is weakref.ref else twin(x) for x in others._before]
+        return len(then) == len(self._before) and all(map(engine.agree, self._before, then))
+
+    def _begin(self, tensors, modules, counted):
+        self._tensors, self._counted = tensors, counted
+        self._modules = [weakref.ref(m) for m in modules]
         self.version = engine.structure_version()
         self._before = self._now()
 
@@ -66,4 +80,4 @@ def _add(out, values):
                 value = value.values()
             _add(out, value)
         else:
-            out.append(id(value) if hasattr(type(value), "named_modules") else value)
+            out.append(weakref.ref(value) if hasattr(type(value), "named_modules") else value)

@@ -39,8 +39,8 @@ class History:
         if before is not None and before.calls > 2 and before.key.changed():
             self._anew[why] += 1
             if self._anew[why] > UNTOLD:
-                self.warn_once(f"{why} keeps changing between calls, and each change is a recording; make it a tensor, an "
-                               "argument or a cb.State")
+                self.warn_once(f"{why} keeps changing between calls, and each change is a recording; make it a tensor, "
+                               "an argument or a cb.State")
         if program is not None:
             self._changed = []
         if len(self._recent) == MOST_WASTED and all(p is None or p.calls <= 2 for p, _ in self._recent):

@@ -1,4 +1,4 @@
-"""Things whose inside the walk of an environment does not read: which are harmless, and what tells how the others are."""
+"""Things whose inside the walk of an environment does not read: which are harmless, what tells how others are."""
 
 import abc
 import collections
@@ -17,20 +17,27 @@ import numpy as np
 
 from cybackprop._core import engine
 from cybackprop._core.engine import Tensor
+from cybackprop.transforms import codes
 
 # What never changes, or changes nothing that a function computes.
 HARMLESS = (
-    types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType, types.GetSetDescriptorType,
-    types.MemberDescriptorType, types.GenericAlias, types.UnionType, types.CellType, types.CodeType, re.Pattern,
+    types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType, types.MemberDescriptorType, types.GenericAlias, types.UnionType, types.CellType,
+    types.CodeType, re.Pattern,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID,
-    pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.ufunc, np.dtype,
-    type(collections.namedtuple("Pair", "first").first), engine.Recorder, Tensor, type(NotImplemented), type(vars(abc.ABC)["_abc_impl"]),
+    pathlib.PurePath, logging.Logger, type(threading.Lock()), type(threading.RLock()), np.dtype,
+    type(collections.namedtuple("Pair", "first").first), engine.Recorder, Tensor, type(NotImplemented),
+    type(vars(abc.ABC)["_abc_impl"]),
 )
 
 
 def is_harmless(x):
     """Whether a thing may be named without being compared."""
-    return type(x) is object or issubclass(type(x), HARMLESS) or type(x).__module__.partition(".")[0] in ("typing", "cybackprop")
+    if type(x) is np.ufunc:          # of `np.frompyfunc`: it runs a function of the user's
+        return not x.__name__.endswith(" (vectorized)")
+    package = type(x).__module__.partition(".")[0]
+    return (type(x) is object or issubclass(type(x), HARMLESS) or package == "typing"
+            or (package == "cybackprop" and not codes.is_plain(type(x))))
 
 
 def is_of_state(x):

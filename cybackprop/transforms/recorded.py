@@ -27,8 +27,8 @@ class Surroundings:
     facts : Facts
     """
 
-    def __init__(self, function, leaves, borrowed=()):
-        self.environment = Environment(function, leaves, borrowed)
+    def __init__(self, function, leaves, borrowed=(), spec=None):
+        self.environment = Environment(function, leaves, borrowed, kinds(spec))
         self.places = Places(self.environment.places)
         self.facts = Facts(self.environment.modules, self.environment.counted, self.environment.tensors)
         self._version = engine.structure_version()
@@ -37,8 +37,8 @@ class Surroundings:
 
     def changed(self):
         """Labels of what is no longer what it was."""
-        large = {id(place) for place, _ in self._large}
-        found = [place.label for place in self.places.changed(exact=True) if id(place) not in large and not is_of_state(place.holder)]
+        others = {id(place) for place, _ in self._large}
+        found = [p.label for p in self.places.changed(exact=True) if id(p) not in others and not is_of_state(p.holder)]
         found += [place.label for place, digest in self._large if array_digest(place.holder) != digest]
         found += self.environment.appeared()
         if not found and self._version != engine.structure_version() and not self.facts():
@@ -59,6 +59,8 @@ class Recorded:
         None: an audit, which has what its program has.
     plain : bool
         Loops run their bodies as they were recorded, without a plan.
+    knows : callable, optional
+        Of an audit: whether a container that is returned is the program's own.
     strict : bool
         What makes a recording unusable is an error, and what the run has written is put back.
 
@@ -77,7 +79,7 @@ class Recorded:
     """
 
     def __init__(self, function, spec, leaves, args, kwargs, surroundings=None, plain=False, recorder=None,
-                 strict=False):
+                 strict=False, knows=None):
         self.function, self.spec, self.leaves, self._surroundings = function, spec, leaves, surroundings
         self.recorder, self._mark = recorder or Recorder(), engine.last_number()
         self.recorder.plain, self.recorder.strict, self.changed, self.unusable = plain, strict, [], None
@@ -87,7 +89,8 @@ class Recorded:
         try:
             self.recorder.start(self.new, leaves, None if surroundings is None else surroundings.known())
             self.result, made = call(function, args, kwargs, leaves, self.new)
-            self.tensors, self.make = results(self.result, leaves, self.new, self._mark)
+            self.tensors, self.make = results(self.result, leaves, self.new, self._mark,
+                                              knows if surroundings is None else surroundings.environment.knows)
             owned = [engine.own_value(t) for t in self.tensors]
             if any(map(operator.is_not, owned, self.tensors)):       # views of States: later runs would change them
                 self.tensors, self.result = owned, self.make(owned, leaves)
@@ -221,6 +224,13 @@ class Recorded:
 
         return Derivative(outputs, sources, sweeps, cotangents, rules(again, outputs), self.recorder.written_states(),
                           errors)
+
+
+def kinds(spec):
+    """The classes of containers in a structure of arguments."""
+    if spec is None:
+        return set()
+    return {spec[0]}.union(*map(kinds, spec[2] or ()))
 
 
 def changed_text(labels):

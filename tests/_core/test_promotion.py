@@ -107,7 +107,7 @@ OTHERS_2 = {                             # of two float tensors (2, 3)
     "cross_entropy, probabilities": nn.cross_entropy, "dense": lambda a, b: cb.dense(a, b.T),
 }
 UNLISTED = {                             # of no floats, or of functions
-    "Generator", "backward_steps", "compile", "cond", "functional_call", "jvp", "save_programs", "scan", "show_config",
+    "Generator", "backward_steps", "compile", "eager", "cond", "functional_call", "jvp", "save_programs", "scan", "show_config",
     "value_and_grad", "while_loop", "arange", "astype", "bitwise_and", "bitwise_or", "bitwise_xor", "default_rng",
     "full", "invert", "logical_and", "logical_not", "logical_or", "logical_xor", "one_hot", "ones", "seed", "tensor",
     "zeros"}

@@ -223,8 +223,10 @@ def test_numpy_answers_on_the_values(expression, kind):
             said(expression, leaves)
     else:
         assert equal(said(expression, leaves), expected)
-    with pytest.raises((TypeError, cb.TapeError), match="while a program is recorded|a program is being recorded"):
-        cb.compile(lambda x: said(expression, tensors() | {"x": cb.tensor(x), "io": io}))(ARRAYS["x"])
+    compiled = cb.compile(lambda x: said(expression, tensors() | {"x": cb.tensor(x), "io": io}))
+    with pytest.warns(RuntimeWarning, match="reads the value"):
+        assert equal(compiled(ARRAYS["x"]), expected)
+    assert compiled.programs == []
 
 
 @pytest.mark.parametrize("fact", ("np.shape(x)", "np.ndim(x)", "np.size(x)", "np.size(x, 1)", "np.result_type(x, i)",
@@ -280,9 +282,9 @@ def test_what_writes_into_an_array_brings_no_gradient_there():
         np.copyto(a, cb.tensor(2 * x, requires_grad=True))
     with pytest.raises(TypeError, match=r"np\.median: .*gradient.*detach"):
         np.median(cb.tensor(2 * x, requires_grad=True), axis=0, out=a[0])
-    with pytest.raises(TypeError, match=r"np\.copyto: .*while a program is recorded"):
+    with pytest.warns(RuntimeWarning, match="reads the value"):
         cb.compile(lambda x: np.copyto(a, cb.tensor(x) * 2))(x)
-    assert np.array_equal(a, x)
+    assert np.array_equal(a, 2 * x)
 
 
 @pytest.mark.parametrize("name", sorted(set(numpy_protocol.FORMULAS) - {"einsum", "nonzero"}))
@@ -308,7 +310,7 @@ def test_in_the_body_of_a_loop():
     for f in (run, cb.compile(lambda x: run(cb.tensor(x)))):
         last, all_sums = f(cb.tensor(x))
         agree(last, c), agree(all_sums, np.array(sums))
-    with pytest.raises(TypeError, match=r"np\.hypot: .*while a program is recorded"):
+    with pytest.raises(cb.TapeError, match="scan: .*reads a value"):
         cb.scan(lambda c, x: (np.hypot(c, x), c), cb.zeros(4, "float64"), cb.tensor(x))
 
 

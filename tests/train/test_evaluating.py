@@ -102,7 +102,7 @@ def test_nothing_is_recorded_again():
 
 @pytest.mark.parametrize("model, warned, most", [(lambda: Counted().inner, 0, 2), (Counted, 1, 8)])
 def test_shapes_that_never_end(model, warned, most):
-    """They share a program where the model's code asks for no shape; else, after some vain recordings, they have none."""
+    """They share a program where the model's code asks for no shape; else there is none after some vain recordings."""
     one, two = trainer(model=model()), trainer(compiled=False, model=model())
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
@@ -167,9 +167,11 @@ def test_predict_in_evaluation_mode_is_no_change_of_structure():
     assert cb.structure_version() == before
 
 
-@pytest.mark.parametrize("at, says", [(3, "compile: Trainer's predictions runs eagerly from now on: it replays with other bits"),
-                                      (4, "Trainer: predictions run without a program from now on: compile: Trainer's"),
-                                      (6, "Trainer: predictions run without a program from now on: compile: Trainer's")])
+WITHOUT = "Trainer: predictions run without a program from now on: compile: Trainer's predictions"
+
+
+@pytest.mark.parametrize("at, says", [(3, "compile: Trainer's predictions runs eagerly from now on: it replays with"),
+                                      (4, WITHOUT), (6, WITHOUT)])
 def test_what_depends_on_a_file_is_noticed(at, says, tmp_path):
     """By the next audit, at the second, fourth or eighth call of the program; the prediction is that of the moment."""
     path = tmp_path / "number"

@@ -75,7 +75,7 @@ def test_two_programs_for_all_epochs():
 
 
 def test_the_loop_runs_in_c():
-    """Of 20 whole batches the first is recorded, the 2nd, 4th, 8th and 16th are audited; of 5 ragged ones the 2nd, 4th."""
+    """Of 20 whole batches the 1st is recorded, audited are 2nd, 4th, 8th and 16th; of 5 ragged ones 2nd and 4th."""
     runs, log = [], logging.getLogger(__name__)          # a program does not depend on what is logged
 
     class Handler(logging.Handler):

@@ -10,7 +10,7 @@ import pytest
 import cybackprop as cb
 from cybackprop import nn, optim, train
 from cybackprop._core import engine
-from cybackprop.transforms import compiling
+from cybackprop.transforms import calls
 
 N, BATCH = 90, 32                        # two whole batches, one of 26
 F = np.random.default_rng(0)
@@ -104,6 +104,11 @@ def frozen(model):
     return model
 
 
+def hooked(model, factor):
+    model.layers[0].weight.register_hook(lambda g: g * factor)
+    return model
+
+
 def tied(seed, tie):
     model = nn.Sequential(nn.Dense(5, 3, rng=seed), nn.Dense(3, 3, rng=seed + 1), nn.Dense(3, 3, rng=seed + 2))
     if tie:
@@ -152,6 +157,7 @@ CASES = {
     "another dropout": (lambda: [net(i, last=nn.Dropout(p, rng=i)) for i, p in enumerate((0.3, 0.2, 0.3))], {}, 4),
     "activations": (lambda: [net(i, act=act) for i, act in enumerate(("tanh", "relu", "tanh"))], {}, 4),
     "a frozen parameter": (lambda: [net(0), frozen(net(1)), net(2)], {}, 4),
+    "a hook": (lambda: [net(0), hooked(net(1), 0.5), net(2), hooked(net(3), 2.0)], {}, 6),
     "one rests": (lambda: [net(0, last=nn.Dropout(0.5, rng=1)), net(1, last=Resting()), net(2, last=Resting())], {}, 4),
     "dtypes": (lambda: [net(i, dtype=d) for i, d in enumerate(["float32", "float64"] * 2)], {}, 4),
     "tied weights": (lambda: [tied(0, True), tied(1, False), tied(2, True)], {}, 4),
@@ -198,14 +204,14 @@ def facts(trainer):
 @pytest.fixture
 def recordings(monkeypatch):
     """The list of functions that are recorded to be replayed; audits, which record too, are not in it."""
-    found, real = [], compiling.Recorded
+    found, real = [], calls.Recorded
 
     def recorded(function, *args, plain=False, **options):
         if not plain:
             found.append(function.__qualname__)
         return real(function, *args, plain=plain, **options)
 
-    monkeypatch.setattr(compiling, "Recorded", recorded)
+    monkeypatch.setattr(calls, "Recorded", recorded)
     return found
 
 
@@ -228,8 +234,8 @@ def test_predictions_are_shared_too(recordings):
     assert recordings.count("Trainer's predictions") == 1
 
 
-# at calls 2, 4, 8, ... of all networks together, 24 with whole batches and 12 with ragged ones; or of each, 6 and 3, and
-# one call more of each twin, which is never the first
+# at calls 2, 4, 8, ... of all networks together, 24 with whole batches and 12 with ragged ones; or of each, 6 and 3,
+# and one more where it is a twin, which is never the first
 @pytest.mark.parametrize("make, audits", [(net, 4 + 3), (Scaled, 2 + 1 + 3 * (2 + 2))])
 def test_only_where_code_of_others_runs_each_twin_is_compared(make, audits, monkeypatch):
     calls, real = [], engine.rehearse
@@ -276,6 +282,24 @@ def test_afterwards_each_records_for_itself(recordings):
     second.model.layers[0].activation = "relu"
     second.fit(X, Y, epochs=2, batch_size=BATCH)
     assert len(recordings) == 3
+
+
+def test_a_twin_reads_the_array_that_its_own_network_has():
+    """Each call reads it anew; another array is a change of the module, and another recording."""
+    seen = []
+    for compiled in (True, False):
+        models = [Shifted(i, np.full(3, 0.5, "float32")) for i in range(3)]
+        options = {"lr": 0.05, "epochs": 2, "batch_size": BATCH, "seed": [0, 1, 2], "optimizer": "adam",
+                   "loss": "cross_entropy", "rows": None, "patience": None}
+        trainers = (train.fit_many(models, X, Y, lr=0.05, epochs=2, batch_size=BATCH, seed=[0, 1, 2], threads=1)
+                    if compiled else [alone(m, i, options) for i, m in enumerate(models)])
+        models[1].shift[:] = [1, 2, 3]
+        models[2].shift = np.full(3, -0.25, "float32")
+        for trainer in trainers:
+            trainer.fit(X, Y, epochs=2, batch_size=BATCH)
+        seen.append([facts(t)[0] for t in trainers])
+        assert not compiled or [len(t._runner._compiled.programs) for t in trainers] == [2, 2, 4]
+    assert seen[0] == seen[1]
 
 
 def test_a_twin_is_not_for_what_its_network_has_become():

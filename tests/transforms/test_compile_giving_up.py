@@ -89,7 +89,7 @@ def test_obstacles_and_ends_count_as_recordings():
             assert same_bits(compiled(X), X.numpy() * np.float32(2))
             recordings.append(compiled.history.given_up is None)
     assert sum(recordings) == MOST_WASTED - 1
-    assert ["reads the value" in str(w.message) for w in caught] == [True, True] and len(caught) == 2
+    assert ["reads the value" in str(w.message) for w in caught] == [True]           # which says all there is to say
 
 
 # ---- eager
