@@ -49,6 +49,8 @@ class Place:
     def __init__(self, pick, number, form):
         self.name, self.root = f"p{number}", pick(ROOTS[:-1] if form == "function" else ROOTS)
         self.holders = [pick(tuple(HOLDERS)) for _ in range(pick((1, 0, 2, 2, 3)))]
+        if self.root == "argument" and self.holders[:1] == ["__missing__"]:
+            self.holders[0] = "dict"     # what a dict among the arguments has beside its entries is not looked at
         self.kind = pick(("number", *VALUES))
         self.build = self._new(pick, 0)
         self.inside = self._steps({"self": f"self.{self.name}", "globals()": f"globals()['{self.name}']"})
