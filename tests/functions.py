@@ -77,7 +77,10 @@ class Place:
             return pick(VALUE_CHANGES[self.kind]).format(r=steps[-1])
         level = min(level, len(self.holders))
         if level == 0:
-            return f"{steps[0]} = {self._new(pick, 0)}" if whole else "pass"
+            new = self._new(pick, 0)
+            if self.root == "default" and whole and pick((0, 1)):
+                return f"RAW.__kwdefaults__ = {{**RAW.__kwdefaults__, '{self.name}': {new}}}"
+            return f"{steps[0]} = {new}" if whole else "pass"
         changes = HOLDERS[self.holders[level - 1]][2]
         return pick(changes or ("pass",)).format(h=steps[level - 1], v=self._new(pick, level))
 
