@@ -214,7 +214,7 @@ class Environment:
             if part is not None:
                 self.see(part, "self" if name == "__self__" else label)
         if issubclass(type(x), functools.partial):
-            self._objects.append([x, label, own_dict(x), 0])
+            self._whole(own_dict(x), label)
         if issubclass(type(x), types.MethodType):
             self.roots.append(("self", x.__self__))
 
