@@ -142,7 +142,7 @@ EFFECTS = (
     "if n not in CACHE:\n    CACHE[n] = n * 2.0\ny = y * CACHE[n]", "SUM.assign(SUM + cb.sum(y))", "CACHE['y'] = y",
     "y = y * RNG.normal()", "y = y * DICE.random()", "y = y * float(cb.sum(y))", "y = y + y.max().item()",
     "y = y + len(LOG)",
-    "cb.sum(y * WEIGHT).backward()", "WEIGHT.grad = None", "y = y + np.asarray(y)", "y = y * y.tolist()[0]",
+    "cb.sum(y.detach() * WEIGHT).backward()", "WEIGHT.grad = None", "y = y + np.asarray(y)", "y = y * y.tolist()[0]",
     "KEPT.append(n)",
     "y = y * bool(cb.sum(y) > 0)", "CACHE.setdefault('w', cb.State([1.0, 2.0, 3.0]))\ny = y * CACHE['w']",
 )

@@ -124,6 +124,8 @@ cdef class Key:
         then = (<tuple>self.leaves[i])[1]
         if type(then) is weakref.ref:
             then = then()
+            if then is None:             # it is gone; None among the arguments is something else
+                return False
         return agree(x, then) and (not isinstance(x, Tensor) or ((<Tensor>x).record is not None) == s.linked)
 
     cdef bint holds(self):

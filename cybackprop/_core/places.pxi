@@ -200,7 +200,14 @@ cdef class Content:
                 return False
             if isinstance(x, OrderedDict):
                 keys, parts = dict_items(x)
-                return agree(tuple(keys), tuple(self.keys)) and self.all_same(places, parts)
+                if not agree(tuple(keys), tuple(self.keys)):
+                    return False
+                for i in range(n):
+                    if parts[i] is not self.parts[i] and not (
+                            own and is_name(keys[i]) and issubclass(type(self.parts[i]), ARRAYS)
+                            ) and not places.same(parts[i], self.parts[i], False):
+                        return False
+                return True
             for i in range(n):
                 if not PyDict_Next(x, &at, &key, &value):
                     return False
@@ -467,10 +474,6 @@ cdef bint same_function(f, g, set pairs) except -1:
     pairs.add((id(f), id(g)))
     if not agree(f.__defaults__, g.__defaults__, pairs) or not agree_dicts(f.__dict__, g.__dict__, pairs):
         return False
-    if f.__dict__ or g.__dict__:
-        own, other = dict_items(f.__dict__), dict_items(g.__dict__)
-        if not (agree(tuple(own[0]), tuple(other[0])) and agree(tuple(own[1]), tuple(other[1]))):
-            return False
     for x, y in zip(f.__closure__ or (), g.__closure__ or ()):
         try:
             if not agree(x.cell_contents, y.cell_contents, pairs):

@@ -216,6 +216,8 @@ class Environment:
             part = getattr(x, name, None)
             if part is not None:
                 self.see(part, "self" if name == "__self__" else label)
+        if issubclass(type(x), functools.partial):
+            self._whole(own_dict(x), label)
         if issubclass(type(x), types.MethodType):
             self.roots.append(("self", x.__self__))
 

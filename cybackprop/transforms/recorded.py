@@ -130,7 +130,7 @@ class Recorded:
             gc.collect()
             left = self.recorder.survivors(wanted, history)
         if left:
-            raise TapeError("a tensor that the call made is kept outside: " + "; ".join(left) + "; later calls would not "
+            raise TapeError(f"a tensor that the call made is kept outside: {'; '.join(left)}; later calls would not "
                             "change it.  Return it (lists, tuples and dicts may hold it), or assign it to a cb.State")
 
     def _refuse_others(self):

@@ -36,7 +36,11 @@ CHANGES = {
     "the class of self": ("SELF = Obj(2.0)\nf = cb.compile(SELF.scale)",
          "SELF.__class__ = Described\nDescribed.k = 4.0"),
     "a new attribute of a class": ("p0 = Obj(1.0)\nf = cb.compile(lambda x: x * getattr(p0, 'b', 1.5))",
-         "Base.b = 3.0"),
+                                   "Base.b = 3.0"),
+    "an attribute of a partial": ("p0 = functools.partial(identity)\nf = cb.compile(lambda x: x * len(vars(p0)))",
+                                  "p0.a = 1"),
+    "a dead argument": ("p0 = Data(cb.State(2.0))\nf = cb.compile(lambda x, d=None: x if d.a is None else x * d.a)",
+                        "p0 = Data(None)"),
     "a dead reference": ("p0 = weak(2.0)\nf = cb.compile(lambda x: x * p0().a)", "KEPT.clear()"),
     "a cache filled anew": ("p0 = cached(2.0)\nf = cb.compile(lambda x: x * p0())",
                             "KEPT[-1].a = 3.0\np0.cache_clear()\np0()\nKEPT[-1].a = 2.0"),
@@ -57,9 +61,9 @@ CALLS = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_is_seen(name):
     source, change = CHANGES[name]
-    counts = collections.Counter()
-    actions = [0, 0, 0, change, 0, 0, 0, 0]
-    assert difference(Function(f"{PRELUDE}\n{source}\n{SETUP}", ["X0"], actions), counts) is None
+    counts, actions = collections.Counter(), [0, 0, 0, change, 0, 0, 0, 0]
+    arguments = "X0, p0" if "d=None" in source else "X0"
+    assert difference(Function(f"{PRELUDE}\n{source}\n{SETUP}", [arguments], actions), counts) is None
     assert counts["replays"] and not counts["warned"]
 
 

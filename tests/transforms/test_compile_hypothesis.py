@@ -17,7 +17,7 @@ def test_random_functions_never_differ_silently():
     counts = collections.Counter()
 
     @settings(max_examples=EXAMPLES or 200, derandomize=not EXAMPLES, database=None, deadline=None,
-              phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck))
+              phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(functions())
     def agrees(function):
         found = difference(function, counts)
