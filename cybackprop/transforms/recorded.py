@@ -1,8 +1,11 @@
 """One recorded call: the function ran eagerly, and all it did is written down."""
 
+import contextlib
 import functools
 import gc
 import operator
+import types
+import weakref
 
 from cybackprop._core import engine
 from cybackprop._core.engine import Derivative, Places, Recorder, Tensor
@@ -214,16 +217,24 @@ class Recorded:
             except TapeError as refusal:     # as eagerly: the history is there, but can't be swept
                 cotangents.append(len(sources) * [None])
                 errors.append(str(refusal))
-        function, spec = self.function, self.spec
+        function, spec = weakly(self.function), self.spec
 
         def again(values):
             new = given(values)
             args, kwargs = pack(spec, new)
             mark = engine.last_number()
-            return results(function(*args, **kwargs), values, new, mark)[0]
+            return results(function()(*args, **kwargs), values, new, mark)[0]
 
         return Derivative(outputs, sources, sweeps, cotangents, rules(again, outputs), self.recorder.written_states(),
                           errors)
+
+
+def weakly(function):
+    """A function that gives a function back, and does not keep the object of a method alive."""
+    if isinstance(function, types.MethodType):
+        with contextlib.suppress(TypeError):             # slots, without a place for weak references
+            return weakref.WeakMethod(function)
+    return lambda: function
 
 
 def kinds(spec):
