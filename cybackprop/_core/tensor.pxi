@@ -163,7 +163,7 @@ cdef class Tensor:
     def __int__(self):
         return int(self.item())
 
-    def __format__(self, spec):
+    def __format__(self, str spec):
         return format(self.item(), spec) if spec else str(self)
 
     def __bool__(self):
