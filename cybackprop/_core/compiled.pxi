@@ -162,7 +162,7 @@ cdef class Compiled:
         known = self.methods.get(id(instance))
         if known is not None and (<tuple>known)[0]() is instance:
             return (<tuple>known)[1]
-        if (<PyObject *>instance).ob_refcnt == 1 and sys.version_info < (3, 14):     # Agent().step: nobody else has it
+        if (<PyObject *>instance).ob_refcnt == 1 and sys.version_info < (3, 14):     # Agent().step: no other reference
             return make_compiled(types.MethodType(self.raw, instance), self.options)
         key, methods = id(instance), self.methods
         try:

@@ -184,7 +184,7 @@ def is_weak(x):
 
 
 def end_weakness(Tensor t):
-    """Make a tensor strong, in place: for results that nobody else has yet."""
+    """Make a tensor strong, in place: for results that have just been made."""
     t.a.weak = 0
 
 

@@ -93,7 +93,7 @@ cdef class Recorder:
     cdef public int segment
     cdef readonly dict loops             # address of a cbp_loop that was run -> its Loop
     cdef readonly list bodies            # weak references to the recorders of bodies
-    cdef public bint plain               # an audit: bodies are built plain, and nobody asks for lines
+    cdef public bint plain               # an audit: bodies are built plain, lines are not noted
     cdef public bint saves               # for a file: bodies keep what they were recorded as
     cdef public bint derives             # a derivative was taken meanwhile
     cdef public dict before              # address of a state -> (it, its values, version) before; None: nobody asks
@@ -101,7 +101,7 @@ cdef class Recorder:
     cdef public bint strict              # an end is an error
     cdef public bint watches_shapes, shapes_read         # whether code outside this package reads lengths of tensors
     cdef public object names             # () -> the names of the arguments, for messages
-    cdef set visible              # addresses of the arrays that the environment holds; None: nobody asks
+    cdef set visible              # addresses of the arrays that the environment holds; None: any tensor is allowed
     cdef dict writes                     # address of a state -> how often this run has written it
 
     def __cinit__(self):
